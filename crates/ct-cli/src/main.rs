@@ -1,0 +1,3 @@
+//! The program `ct`.
+
+fn main() {}

@@ -1,0 +1,7 @@
+//! Every measure against cases with a known answer.
+
+mod frechet;
+mod gaussians;
+mod kernels;
+mod manifolds;
+mod slices;

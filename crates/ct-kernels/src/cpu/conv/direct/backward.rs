@@ -1,0 +1,198 @@
+//! Gradients of the direct convolution.
+//!
+//! Sums over pixels are taken in strands, whose number depends on the shape alone, and the strands are added in order:
+//! the same bits for any number of threads.
+
+#![expect(unsafe_code, reason = "calls the matrix products, which take pointers")]
+
+use super::super::dispatch::Isa;
+use super::super::gemm::{Slab, Target, column_product};
+use super::super::parallel::{self, Shared};
+use super::super::scratch::Scratch;
+use super::super::simd::{BLOCK, Job, Simd};
+use super::super::{ConvShape, narrow, sum_rows};
+use super::forward::{Product, forward_view};
+use super::mirrored;
+use super::patches::Patches;
+use super::weights::{self, View};
+
+/// Most floats that the partial gradients of all strands may take together, unless one takes more.
+const PARTIAL_FLOATS: usize = 4 << 20;
+/// Pixels that are worked on at a time.
+const ROWS: usize = 64;
+
+/// The gradients that are wanted; see [`super::super::backward`].
+pub(in super::super) fn backward(
+    isa: Isa,
+    s: &ConvShape,
+    x: &[f32],
+    w: &[f32],
+    dy: &[f32],
+    dx: Option<&mut [f32]>,
+    dw: Option<&mut [f32]>,
+    db: Option<&mut [f32]>,
+) {
+    let mirrored = mirrored(s);
+    if let Some(dx) = dx {
+        match mirrored {
+            Some(m) if narrow::applies(&m) => narrow::forward(isa, &m, dy, w, narrow::View::Mirrored, None, dx),
+            Some(m) => forward_view(isa, &m, dy, w, View::Mirrored, None, dx),
+            None => scatter_input_gradient(isa, s, w, dy, dx),
+        }
+    }
+    if let Some(dw) = dw {
+        match mirrored {
+            // Patches of the side with fewer channels are the smaller matrix.
+            Some(m) if s.c_out < BLOCK && s.c_out < s.c_in => weight_gradient(isa, &m, dy, x, View::Mirrored, dw),
+            _ => weight_gradient(isa, s, x, dy, View::Plain, dw),
+        }
+    }
+    if let Some(db) = db {
+        bias_gradient(isa, s.c_out, dy, db);
+    }
+}
+
+/// `dw = patches(x)^T dy`, seen through `view`.
+fn weight_gradient(isa: Isa, s: &ConvShape, x: &[f32], dy: &[f32], view: View, dw: &mut [f32]) {
+    let (patches, pixels) = (Patches::new(s), Patches::new(&pointwise(s)));
+    let (k, n) = (patches.padded_len(), pixels.padded_len());
+    let total = patches.rows();
+    let most = (PARTIAL_FLOATS / (k * n)).clamp(1, 32);
+    let strands = most.min(total.div_ceil(ROWS));
+    let mut partials = Scratch::take(strands * k * n);
+    let shared = Shared::new(partials.slice_mut());
+    parallel::for_each(strands, |i| {
+        let (start, len) = parallel::part(total, strands, i);
+        let mut scratch = Scratch::take(ROWS * (k + n) + k.max(n));
+        let (a, rest) = scratch.slice_mut().split_at_mut(ROWS * k);
+        let (b, line) = rest.split_at_mut(ROWS * n);
+        for done in (0..len).step_by(ROWS) {
+            let rows = (len - done).min(ROWS);
+            patches.gather(x, start + done, rows, line, a);
+            pixels.gather(dy, start + done, rows, line, b);
+            let product = ColumnProduct {
+                a: Slab { ptr: a.as_ptr(), block_stride: rows * BLOCK },
+                k_blocks: k / BLOCK,
+                b: Slab { ptr: b.as_ptr(), block_stride: rows * BLOCK },
+                n_blocks: n / BLOCK,
+                rows,
+                // SAFETY: one part of k x n floats per strand.
+                c: unsafe { shared.get().add(i * k * n) },
+                accumulate: done > 0,
+            };
+            // SAFETY: both slabs were just filled for `rows` rows, and the part is this strand's.
+            unsafe { isa.invoke(product) }
+        }
+    });
+    weights::unpack_gradient(s, view, partials.slice(), strands, k * n, n, dw);
+}
+
+/// The shape whose patches are single output pixels of `s`.
+fn pointwise(s: &ConvShape) -> ConvShape {
+    ConvShape {
+        batch: s.batch,
+        height: s.out_height(),
+        width: s.out_width(),
+        c_in: s.c_out,
+        c_out: s.c_out,
+        kernel: [1, 1],
+        stride: 1,
+        padding: [0; 4],
+    }
+}
+
+/// [`column_product`] as a job; `c` has `16 n_blocks` floats a row.
+struct ColumnProduct {
+    a: Slab,
+    k_blocks: usize,
+    b: Slab,
+    n_blocks: usize,
+    rows: usize,
+    c: *mut f32,
+    accumulate: bool,
+}
+
+impl Job for ColumnProduct {
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        let stride = self.n_blocks * BLOCK;
+        // SAFETY: who makes the job answers for the contract of `column_product`.
+        unsafe {
+            column_product::<S>(self.a, self.k_blocks, self.b, self.n_blocks, self.rows, self.c, stride, self.accumulate);
+        }
+    }
+}
+
+/// `dx = scatter(dy W^T)`: each patch of products is added where it came from, image by image.
+fn scatter_input_gradient(isa: Isa, s: &ConvShape, w: &[f32], dy: &[f32], dx: &mut [f32]) {
+    let (patches, pixels) = (Patches::new(s), Patches::new(&pointwise(s)));
+    let (columns, k) = (patches.len(), pixels.padded_len());
+    let packed = weights::pack_transposed(isa, s, w);
+    let packed = packed.slice();
+    let per_image = s.out_height() * s.out_width();
+    let image_len = s.height * s.width * s.c_in;
+    let images = Shared::new(dx);
+    parallel::for_each(s.batch, |image| {
+        // SAFETY: dx holds batch images, and each task has its own.
+        let dx = unsafe { std::slice::from_raw_parts_mut(images.get().add(image * image_len), image_len) };
+        dx.fill(0.0);
+        let mut scratch = Scratch::take(ROWS * (k + columns) + k);
+        let (a, rest) = scratch.slice_mut().split_at_mut(ROWS * k);
+        let (c, line) = rest.split_at_mut(ROWS * columns);
+        for done in (0..per_image).step_by(ROWS) {
+            let rows = (per_image - done).min(ROWS);
+            let first = image * per_image + done;
+            pixels.gather(dy, first, rows, line, a);
+            let product = Product {
+                a: Slab { ptr: a.as_ptr(), block_stride: rows * BLOCK },
+                rows,
+                k,
+                b: packed.as_ptr(),
+                target: Target {
+                    ptr: c.as_mut_ptr(),
+                    row_stride: columns,
+                    block_stride: BLOCK,
+                    columns,
+                    bias: std::ptr::null(),
+                },
+            };
+            // SAFETY: the slab was just filled, the weights are packed for this product, and c has rows x columns floats.
+            unsafe { isa.invoke(product) }
+            patches.scatter_add(c, columns, first, rows, dx, image);
+        }
+    });
+}
+
+/// `db = sum over pixels of dy`.
+fn bias_gradient(isa: Isa, channels: usize, dy: &[f32], db: &mut [f32]) {
+    let rows = dy.len() / channels;
+    let strands = rows.div_ceil(256).min(32);
+    let mut partials = Scratch::zeroed(strands * channels);
+    let shared = Shared::new(partials.slice_mut());
+    parallel::for_each(strands, |i| {
+        let (first, rows) = parallel::part(rows, strands, i);
+        let dy = &dy[first * channels..(first + rows) * channels];
+        // SAFETY: one row of partial sums per strand.
+        let sums = unsafe { std::slice::from_raw_parts_mut(shared.get().add(i * channels), channels) };
+        // SAFETY: the job has no requirements of its own.
+        unsafe { isa.invoke(SumRows { dy, sums }) }
+    });
+    sum_rows(&partials.slice()[..strands * channels], db);
+}
+
+/// Adds all rows of `dy` to `sums`.
+struct SumRows<'a> {
+    dy: &'a [f32],
+    sums: &'a mut [f32],
+}
+
+impl Job for SumRows<'_> {
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        for row in self.dy.chunks_exact(self.sums.len()) {
+            for (sum, v) in self.sums.iter_mut().zip(row) {
+                *sum += *v;
+            }
+        }
+    }
+}

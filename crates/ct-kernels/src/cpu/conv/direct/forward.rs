@@ -1,0 +1,78 @@
+//! `y = patches(x) W + bias`, a block of pixels at a time.
+
+#![expect(unsafe_code, reason = "calls the matrix product, which takes pointers")]
+
+use super::super::ConvShape;
+use super::super::dispatch::Isa;
+use super::super::gemm::{Slab, Target, row_product};
+use super::super::parallel::{self, Shared};
+use super::super::scratch::Scratch;
+use super::super::simd::{BLOCK, Job, Simd};
+use super::patches::Patches;
+use super::weights::{self, View};
+
+/// `y = conv(x, w) + bias`; see [`super::super::forward`].
+pub(in super::super) fn forward(isa: Isa, s: &ConvShape, x: &[f32], w: &[f32], bias: Option<&[f32]>, y: &mut [f32]) {
+    forward_view(isa, s, x, w, View::Plain, bias, y);
+}
+
+/// As [`forward`], with the weights seen through `view`.
+pub(super) fn forward_view(isa: Isa, s: &ConvShape, x: &[f32], w: &[f32], view: View, bias: Option<&[f32]>, y: &mut [f32]) {
+    let patches = Patches::new(s);
+    let k = patches.padded_len();
+    let packed = weights::pack_forward(isa, s, w, view);
+    let mut padded_bias = Scratch::zeroed(s.c_out.next_multiple_of(BLOCK));
+    if let Some(bias) = bias {
+        padded_bias.slice_mut()[..s.c_out].copy_from_slice(bias);
+    }
+    let (packed, padded_bias) = (packed.slice(), padded_bias.slice());
+    let blocks = block_count(patches.rows(), k);
+    let y = Shared::new(y);
+    parallel::for_each(blocks, |i| {
+        let (first, rows) = parallel::part(patches.rows(), blocks, i);
+        let mut scratch = Scratch::take(rows * k + k);
+        let (slab, line) = scratch.slice_mut().split_at_mut(rows * k);
+        patches.gather(x, first, rows, line, slab);
+        let product = Product {
+            a: Slab { ptr: slab.as_ptr(), block_stride: rows * BLOCK },
+            rows,
+            k,
+            b: packed.as_ptr(),
+            target: Target {
+                // SAFETY: y has one row of c_out per pixel, and first + rows pixels at least.
+                ptr: unsafe { y.get().add(first * s.c_out) },
+                row_stride: s.c_out,
+                block_stride: BLOCK,
+                columns: s.c_out,
+                bias: padded_bias.as_ptr(),
+            },
+        };
+        // SAFETY: the slab was just filled, the weights are packed for this product, and each task has its own rows of y.
+        unsafe { isa.invoke(product) }
+    });
+}
+
+/// Into how many blocks to divide `rows`, so that the slab of a block fits the second-level cache.
+pub(super) fn block_count(rows: usize, k: usize) -> usize {
+    const SLAB_FLOATS: usize = 64 * 1024;
+    let largest = (SLAB_FLOATS / k).clamp(14, 112);
+    let count = rows.div_ceil(largest);
+    if count > 1 { count.next_multiple_of(2).min(rows) } else { count }
+}
+
+/// [`row_product`] as a job.
+pub(super) struct Product {
+    pub(super) a: Slab,
+    pub(super) rows: usize,
+    pub(super) k: usize,
+    pub(super) b: *const f32,
+    pub(super) target: Target,
+}
+
+impl Job for Product {
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        // SAFETY: who makes the job answers for the contract of `row_product`.
+        unsafe { row_product::<S>(self.a, self.rows, self.k, self.b, self.target) }
+    }
+}

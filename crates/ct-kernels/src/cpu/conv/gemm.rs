@@ -1,0 +1,312 @@
+//! The two matrix products that every kernel here comes down to.
+//!
+//! Both take their left operand as a *slab*: a matrix of `rows x channels`, stored as `[channels/16][rows][16]`.
+//! One step along the channels then reads one float from each of a few neighbouring cache lines,
+//! at addresses that differ by constants, and a transform writes whole lines.
+//!
+//! - [`row_product`]: `C[row][n] = sum_k A[row][k] B[k][n]`, with B (weights) in panels `[n/panel][k][panel]`.
+//!   The tile of `Simd::ROWS x panel` sums stays in registers over the whole of `k`.
+//! - [`column_product`]: `C[k][n] (+)= sum_row A[row][k] B[row][n]`, both operands slabs: gradients of weights.
+//!
+//! Each sum is taken in ascending order by one thread, whatever the tile it falls into,
+//! so results do not depend on how the rows are divided.
+
+#![expect(unsafe_code, reason = "the inner loops index raw memory")]
+
+use super::simd::{BLOCK, Job, Simd};
+
+/// A matrix stored as `[columns/16][rows][16]`, for reading.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Slab {
+    /// Row 0 of block 0.
+    pub(super) ptr: *const f32,
+    /// Floats from one block of columns to the next.
+    pub(super) block_stride: usize,
+}
+
+/// Where a product goes: element (row, column) is at `row * row_stride + column / 16 * block_stride + column % 16`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Target {
+    /// Element (0, 0).
+    pub(super) ptr: *mut f32,
+    /// Floats from row to row.
+    pub(super) row_stride: usize,
+    /// Floats from one block of 16 columns to the next.
+    pub(super) block_stride: usize,
+    /// Columns that exist; the products beyond, in the last block, are dropped.
+    pub(super) columns: usize,
+    /// Added to every row: as many floats as whole blocks of columns, or null for none.
+    pub(super) bias: *const f32,
+}
+
+/// `target = a * b (+ bias)` for `rows` rows of a slab with `k` columns.
+///
+/// # Safety
+/// - Compiled for, and run on, a CPU with `S` (that is, called from a [`Job`]).
+/// - `a` is readable for `rows` rows and `k.div_ceil(16)` blocks; `b` holds the panels of `columns.div_ceil(16)` blocks
+///   of columns, each with `k` rows; `k` is a multiple of 16.
+/// - `target` is writable at every (row, column), and nothing else accesses it meanwhile.
+#[inline(always)]
+pub(super) unsafe fn row_product<S: Simd>(a: Slab, rows: usize, k: usize, b: *const f32, target: Target) {
+    debug_assert!(k.is_multiple_of(BLOCK) && rows > 0);
+    let groups = rows.div_ceil(S::ROWS);
+    let (short, longer) = (rows / groups, rows % groups);
+    let n_blocks = target.columns.div_ceil(BLOCK);
+    let mut block = 0;
+    while block < n_blocks {
+        let blocks = (n_blocks - block).min(S::COLUMN_BLOCKS);
+        let mut row = 0;
+        for group in 0..groups {
+            let count = short + usize::from(group < longer);
+            // SAFETY: the offsets stay inside the ranges that the caller vouches for:
+            // row + count <= rows, block + blocks <= n_blocks.
+            unsafe {
+                let tile = RowArgs {
+                    a: a.ptr.add(row * BLOCK),
+                    a_block_stride: a.block_stride,
+                    k_blocks: k / BLOCK,
+                    b: b.add(block * BLOCK * k),
+                    c: target.ptr.add(row * target.row_stride + block * target.block_stride),
+                    c_row_stride: target.row_stride,
+                    c_block_stride: target.block_stride,
+                    columns: (target.columns - block * BLOCK).min(blocks * BLOCK),
+                    bias: if target.bias.is_null() {
+                        target.bias
+                    } else {
+                        target.bias.add(block * BLOCK)
+                    },
+                };
+                // Vectors per row of the tile: one or two in all instruction sets.
+                if blocks * BLOCK / S::LANES == 2 {
+                    row_tile::<S, 2>(count, tile);
+                } else {
+                    row_tile::<S, 1>(count, tile);
+                }
+            }
+            row += count;
+        }
+        block += blocks;
+    }
+}
+
+#[derive(Clone, Copy)]
+struct RowArgs {
+    a: *const f32,
+    a_block_stride: usize,
+    k_blocks: usize,
+    b: *const f32,
+    c: *mut f32,
+    c_row_stride: usize,
+    c_block_stride: usize,
+    columns: usize,
+    bias: *const f32,
+}
+
+/// One accumulator tile of `M` rows and `N` vectors.
+struct RowTile<const M: usize, const N: usize>(RowArgs);
+
+/// Picks the tile by its number of rows, which must be a constant for the sums to live in registers.
+///
+/// # Safety
+/// As [`row_product`].
+#[inline(always)]
+unsafe fn row_tile<S: Simd, const N: usize>(rows: usize, args: RowArgs) {
+    debug_assert!((1..=S::ROWS).contains(&rows));
+    // SAFETY: passed on from the caller.
+    unsafe {
+        match rows {
+            1 => S::invoke(RowTile::<1, N>(args)),
+            2 => S::invoke(RowTile::<2, N>(args)),
+            3 => S::invoke(RowTile::<3, N>(args)),
+            4 => S::invoke(RowTile::<4, N>(args)),
+            5 => S::invoke(RowTile::<5, N>(args)),
+            6 => S::invoke(RowTile::<6, N>(args)),
+            7 => S::invoke(RowTile::<7, N>(args)),
+            8 => S::invoke(RowTile::<8, N>(args)),
+            9 => S::invoke(RowTile::<9, N>(args)),
+            10 => S::invoke(RowTile::<10, N>(args)),
+            11 => S::invoke(RowTile::<11, N>(args)),
+            12 => S::invoke(RowTile::<12, N>(args)),
+            13 => S::invoke(RowTile::<13, N>(args)),
+            _ => S::invoke(RowTile::<14, N>(args)),
+        }
+    }
+}
+
+/// Offset of vector `j` of a row, in a layout that interrupts after each block.
+#[inline(always)]
+fn vector_offset<S: Simd>(j: usize, block_stride: usize) -> usize {
+    j * S::LANES / BLOCK * block_stride + j * S::LANES % BLOCK
+}
+
+impl<const M: usize, const N: usize> Job for RowTile<M, N> {
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        if M > S::ROWS {
+            return; // Never called; keeps oversized tiles out of narrow instruction sets.
+        }
+        let args = self.0;
+        // SAFETY: `row_product`'s contract, for the part that it carved out for this tile:
+        // M rows of A over k_blocks blocks, one panel of B, `columns` columns of C.
+        unsafe {
+            let mut sums = [[S::splat(0.0); N]; M];
+            let mut a = args.a;
+            let mut b = args.b;
+            for _ in 0..args.k_blocks {
+                for k in 0..BLOCK {
+                    let mut row = [S::splat(0.0); N];
+                    for (j, v) in row.iter_mut().enumerate() {
+                        *v = S::load(b.add(j * S::LANES));
+                    }
+                    for (i, sums) in sums.iter_mut().enumerate() {
+                        let x = S::splat(*a.add(i * BLOCK + k));
+                        for (sum, v) in sums.iter_mut().zip(row) {
+                            *sum = S::fma(x, v, *sum);
+                        }
+                    }
+                    b = b.add(N * S::LANES);
+                }
+                a = a.wrapping_add(args.a_block_stride);
+            }
+            if !args.bias.is_null() {
+                for j in 0..N {
+                    let bias = S::load(args.bias.add(j * S::LANES));
+                    for sums in &mut sums {
+                        sums[j] = S::add(sums[j], bias);
+                    }
+                }
+            }
+            if args.columns == N * S::LANES {
+                for (i, sums) in sums.iter().enumerate() {
+                    for (j, &sum) in sums.iter().enumerate() {
+                        let offset = vector_offset::<S>(j, args.c_block_stride);
+                        S::store(args.c.add(i * args.c_row_stride + offset), sum);
+                    }
+                }
+            } else {
+                store_ragged::<S, M, N>(&sums, args);
+            }
+        }
+    }
+}
+
+/// Stores the columns that exist, of a tile whose last block is cut off.
+///
+/// # Safety
+/// As [`row_product`].
+#[inline(always)]
+unsafe fn store_ragged<S: Simd, const M: usize, const N: usize>(sums: &[[S::V; N]; M], args: RowArgs) {
+    for (i, sums) in sums.iter().enumerate() {
+        for (j, &sum) in sums.iter().enumerate() {
+            let mut lanes = [0.0f32; BLOCK];
+            let present = args.columns.saturating_sub(j * S::LANES).min(S::LANES);
+            // SAFETY: `lanes` holds a vector; the first `present` lanes exist in C.
+            unsafe {
+                S::store(lanes.as_mut_ptr(), sum);
+                let offset = vector_offset::<S>(j, args.c_block_stride);
+                let c = args.c.wrapping_add(i * args.c_row_stride + offset);
+                std::ptr::copy_nonoverlapping(lanes.as_ptr(), c, present);
+            }
+        }
+    }
+}
+
+/// `c (+)= transpose(a) * b` for `rows` rows, `k_blocks` blocks of columns of `a` and `n_blocks` of `b`.
+///
+/// `c` is row-major with `c_stride` floats from row to row, and is overwritten unless `accumulate`.
+///
+/// # Safety
+/// - Called from a [`Job`] on a CPU with `S`.
+/// - `a` and `b` are readable for `rows` rows and their blocks; `c` is writable for `16 k_blocks x 16 n_blocks`,
+///   initialized if `accumulate`, and nothing else accesses it meanwhile.
+#[inline(always)]
+pub(super) unsafe fn column_product<S: Simd>(
+    a: Slab,
+    k_blocks: usize,
+    b: Slab,
+    n_blocks: usize,
+    rows: usize,
+    c: *mut f32,
+    c_stride: usize,
+    accumulate: bool,
+) {
+    let mut block = 0;
+    while block < n_blocks {
+        let blocks = (n_blocks - block).min(S::COLUMN_BLOCKS);
+        for k in (0..k_blocks * BLOCK).step_by(S::COLUMN_ROWS) {
+            // SAFETY: k + COLUMN_ROWS <= 16 k_blocks and block + blocks <= n_blocks.
+            unsafe {
+                let tile = ColumnArgs {
+                    a: a.ptr.add(k / BLOCK * a.block_stride + k % BLOCK),
+                    b: b.ptr.add(block * b.block_stride),
+                    b_block_stride: b.block_stride,
+                    rows,
+                    c: c.add(k * c_stride + block * BLOCK),
+                    c_stride,
+                    accumulate,
+                };
+                let vectors = blocks * BLOCK / S::LANES;
+                match (S::COLUMN_ROWS, vectors) {
+                    (8, 2) => S::invoke(ColumnTile::<8, 2>(tile)),
+                    (8, _) => S::invoke(ColumnTile::<8, 1>(tile)),
+                    (4, _) => S::invoke(ColumnTile::<4, 2>(tile)),
+                    _ => S::invoke(ColumnTile::<2, 2>(tile)),
+                }
+            }
+        }
+        block += blocks;
+    }
+}
+
+#[derive(Clone, Copy)]
+struct ColumnArgs {
+    a: *const f32,
+    b: *const f32,
+    b_block_stride: usize,
+    rows: usize,
+    c: *mut f32,
+    c_stride: usize,
+    accumulate: bool,
+}
+
+/// One accumulator tile of `M` rows and `N` vectors of the column product.
+struct ColumnTile<const M: usize, const N: usize>(ColumnArgs);
+
+impl<const M: usize, const N: usize> Job for ColumnTile<M, N> {
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        if M != S::COLUMN_ROWS {
+            return; // Never called; keeps other tile shapes out of this instruction set.
+        }
+        let args = self.0;
+        // SAFETY: `column_product`'s contract, for the part that it carved out for this tile.
+        unsafe {
+            let mut sums = [[S::splat(0.0); N]; M];
+            if args.accumulate {
+                for (i, sums) in sums.iter_mut().enumerate() {
+                    for (j, sum) in sums.iter_mut().enumerate() {
+                        *sum = S::load(args.c.add(i * args.c_stride + j * S::LANES));
+                    }
+                }
+            }
+            for row in 0..args.rows {
+                let mut b = [S::splat(0.0); N];
+                for (j, v) in b.iter_mut().enumerate() {
+                    let offset = vector_offset::<S>(j, args.b_block_stride);
+                    *v = S::load(args.b.add(row * BLOCK + offset));
+                }
+                for (i, sums) in sums.iter_mut().enumerate() {
+                    let x = S::splat(*args.a.add(row * BLOCK + i));
+                    for (sum, v) in sums.iter_mut().zip(b) {
+                        *sum = S::fma(x, v, *sum);
+                    }
+                }
+            }
+            for (i, sums) in sums.iter().enumerate() {
+                for (j, &sum) in sums.iter().enumerate() {
+                    S::store(args.c.add(i * args.c_stride + j * S::LANES), sum);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! Forward pass, fused: a block of tiles goes through all three stages while it is in the cache.
+//!
+//! For each block: transform the inputs of all channels to the 36 points (V);
+//! then, for 32 output channels at a time, 36 products with the transformed weights (M = V U) and the output transform.
+
+#![expect(unsafe_code, reason = "transforms address pixels through pointers")]
+
+use super::super::ConvShape;
+use super::super::dispatch::Isa;
+use super::super::gemm::{Slab, Target, row_product};
+use super::super::parallel::{self, Shared};
+use super::super::scratch::Scratch;
+use super::super::simd::{BLOCK, Job, Simd};
+use super::tiles::Tiling;
+use super::transform::{INS, output_2d};
+use super::weights::{self, Axes};
+use super::{CHUNK, slab_stride};
+
+/// `y = conv(x, w) + bias`; see [`super::super::forward`].
+pub(in super::super) fn forward(isa: Isa, s: &ConvShape, x: &[f32], w: &[f32], bias: Option<&[f32]>, y: &mut [f32]) {
+    debug_assert!(super::applies(s));
+    let mut u = Scratch::take(INS * weights::point_stride(s.c_in, s.c_out));
+    weights::transform(isa, Axes::forward(s.c_in, s.c_out), w, u.slice_mut());
+    let tiling = Tiling::new(s);
+    let blocks = super::block_count(tiling.count(), s.c_in);
+    let (u, y) = (u.slice(), Shared::new(y));
+    parallel::for_each(blocks, |i| {
+        let (first, tiles) = parallel::part(tiling.count(), blocks, i);
+        let chunk_blocks = CHUNK.min(s.c_out / BLOCK);
+        let v_len = INS * slab_stride(s.c_in / BLOCK, tiles);
+        let m_len = INS * slab_stride(chunk_blocks, tiles);
+        let mut scratch = Scratch::take(v_len + m_len + s.c_in + s.c_out);
+        let (v, rest) = scratch.slice_mut().split_at_mut(v_len);
+        let (m, rest) = rest.split_at_mut(m_len);
+        let (zeros, sink) = rest.split_at_mut(s.c_in);
+        zeros.fill(0.0);
+        let block = Block {
+            tiling,
+            c_in: s.c_in,
+            c_out: s.c_out,
+            first,
+            tiles,
+            x: x.as_ptr(),
+            u: u.as_ptr(),
+            bias: bias.map_or(std::ptr::null(), <[f32]>::as_ptr),
+            y: y.get(),
+            v: v.as_mut_ptr(),
+            m: m.as_mut_ptr(),
+            zeros: zeros.as_mut_ptr(),
+            sink: sink.as_mut_ptr(),
+        };
+        // SAFETY: the caller checked the lengths of x, w, bias and y; the scratch has the lengths that `Block` names;
+        // blocks write different tiles of y.
+        unsafe { isa.invoke(block) }
+    });
+}
+
+/// A range of tiles, with working memory: v: 36 slabs of `c_in`, m: 36 slabs of a chunk, zeros: `c_in`, sink: `c_out`.
+struct Block {
+    tiling: Tiling,
+    c_in: usize,
+    c_out: usize,
+    first: usize,
+    tiles: usize,
+    x: *const f32,
+    u: *const f32,
+    bias: *const f32,
+    y: *mut f32,
+    v: *mut f32,
+    m: *mut f32,
+    zeros: *mut f32,
+    sink: *mut f32,
+}
+
+impl Job for Block {
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        // SAFETY: the job's contract.
+        unsafe {
+            super::inputs_to_points::<S>(&self.tiling, self.first, self.tiles, self.x, self.c_in, 0, self.c_in / BLOCK, self.zeros, self.v);
+            let point_stride = weights::point_stride(self.c_in, self.c_out);
+            let slab_block = self.tiles * BLOCK;
+            let v_stride = slab_stride(self.c_in / BLOCK, self.tiles);
+            let mut block = 0;
+            while block < self.c_out / BLOCK {
+                let blocks = (self.c_out / BLOCK - block).min(CHUNK);
+                let m_stride = slab_stride(blocks, self.tiles);
+                for point in 0..INS {
+                    let v = Slab { ptr: self.v.add(point * v_stride), block_stride: slab_block };
+                    let m = Target {
+                        ptr: self.m.add(point * m_stride),
+                        row_stride: BLOCK,
+                        block_stride: slab_block,
+                        columns: blocks * BLOCK,
+                        bias: std::ptr::null(),
+                    };
+                    let u = self.u.add(point * point_stride + block * BLOCK * self.c_in);
+                    row_product::<S>(v, self.tiles, self.c_in, u, m);
+                }
+                self.outputs_from_points::<S>(block, blocks, m_stride);
+                block += blocks;
+            }
+        }
+    }
+}
+
+impl Block {
+    /// M to outputs, for `blocks` blocks of channels from `block` on.
+    #[inline(always)]
+    unsafe fn outputs_from_points<S: Simd>(&self, block: usize, blocks: usize, m_stride: usize) {
+        for index in 0..self.tiles {
+            // SAFETY: the tile is one of the tiling's; its pixels and the bias have c_out channels;
+            // m holds 36 slabs of `blocks` blocks.
+            unsafe {
+                let pixels = self.tiling.outputs(self.tiling.tile(self.first + index), self.y, self.c_out, self.sink);
+                for lane in (0..blocks * BLOCK).step_by(S::LANES) {
+                    let m = self.m.add(lane / BLOCK * self.tiles * BLOCK + index * BLOCK + lane % BLOCK);
+                    let channel = block * BLOCK + lane;
+                    let bias = if self.bias.is_null() { S::splat(0.0) } else { S::load(self.bias.add(channel)) };
+                    output_2d::<S>(
+                        |i, j| S::load(m.add((i * 6 + j) * m_stride)),
+                        |i, j, v| S::store(pixels[i * 4 + j].add(channel), S::add(v, bias)),
+                    );
+                }
+            }
+        }
+    }
+}

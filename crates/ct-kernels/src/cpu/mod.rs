@@ -1,0 +1,10 @@
+//! CPU kernels on slices, and the way from tensors to slices.
+
+pub(crate) mod access;
+pub(crate) mod block;
+pub(crate) mod real;
+pub(crate) mod simd;
+
+pub(crate) use access::{read, tensor, write};
+pub(crate) use block::{BLOCK, build, build_with, fold_rows, map, map2, sum_blocks};
+pub(crate) use real::Real;

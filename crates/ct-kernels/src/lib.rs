@@ -1,0 +1,37 @@
+//! Differentiable tensor operations: forward, backward and forward-mode derivative of each.
+//!
+//! Storage is candle's [`Tensor`](candle_core::Tensor); candle's autograd is not used.
+//! A [`Value`] is a tensor that may be on a [`Tape`] and may carry a tangent, and every function
+//! here takes and returns values.
+//! Networks are written once and serve three ways: on constants they compute, on leaves of a tape
+//! they are recorded for [`Tape::backward`], on dual numbers ([`Value::dual`]) they compute an exact
+//! directional derivative along the way.
+//!
+//! Activations are channels last, [B, H, W, C]; weights are laid out as PyTorch's.
+//! Results have the same bits for any number of threads.
+//! f32 is fast, f64 serves to check gradients.
+
+mod cpu;
+mod error;
+mod op;
+mod ops;
+mod reference;
+mod tape;
+mod update;
+mod value;
+
+pub use error::{Error, Result};
+pub use op::{Context, Keeps, Op, apply};
+pub use ops::{
+    Activation, Conv2d, FourierEmbedding, GroupNorm, Metric, Padding, PositionalEmbedding, add, add_channels,
+    attention, avg_pool2x, concat_channels, conv2d, distance, distances, dropout, embedding,
+    fourier_embedding, group_norm, group_norm_modulated, linear, mean_all, mul, narrow_channels,
+    positional_embedding, reshape, scale, scale_samples, silu, sum_all, to_channels_first, to_channels_last,
+    upsample_nearest2x,
+};
+pub use tape::{Gradients, Tape};
+pub use update::{
+    AdamWStep, RAdamStep, adamw_step, add_in_place, copy_in_place, ema_update, radam_step, scale_in_place,
+    sum_of_squares,
+};
+pub use value::Value;

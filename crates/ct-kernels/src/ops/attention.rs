@@ -1,0 +1,349 @@
+//! Scaled dot-product attention of several heads (Vaswani et al., section 3.2).
+//!
+//! For each head, with s = 1 / sqrt(dim): P = softmax(s Q K^T) over the keys, O = P V.
+//! The probabilities are not stored: the backward pass computes them again from the logarithm of
+//! each row's normalizer.
+
+use candle_core::Tensor;
+
+use super::{Place, check_dims, place};
+use crate::cpu::{self, Real};
+use crate::{Context, Error, Keeps, Op, Result, Value, apply};
+
+const NAME: &str = "attention";
+
+/// Attention; every head reads and writes its own block of channels.
+///
+/// # Shapes
+/// `q`: [B, N, heads dim]; `k`, `v`: [B, M, heads dim]; result: [B, N, heads dim].
+///
+/// # Errors
+/// When shapes do not fit, or the channels do not divide into the heads.
+pub fn attention(q: &Value, k: &Value, v: &Value, num_heads: usize) -> Result<Value> {
+    apply(Attention { num_heads }, &[q, k, v])
+}
+
+struct Attention {
+    num_heads: usize,
+}
+
+/// The sizes of one attention.
+#[derive(Clone, Copy)]
+struct Sizes {
+    batch: usize,
+    queries: usize,
+    keys: usize,
+    channels: usize,
+    heads: usize,
+}
+
+impl Attention {
+    fn sizes(&self, q: &[usize], k: &[usize]) -> Result<Sizes> {
+        let (&[batch, queries, channels], &[_, keys, _]) = (q, k) else {
+            return Err(Error::shape(NAME, "q", "[B, N, C] beside k [B, M, C]", q));
+        };
+        let heads = self.num_heads;
+        if heads == 0 || !channels.is_multiple_of(heads) {
+            let reason = format!("{channels} channels do not divide into {heads} heads");
+            return Err(Error::setting(NAME, reason));
+        }
+        if keys == 0 {
+            return Err(Error::shape(NAME, "k", "at least one key", k));
+        }
+        Ok(Sizes { batch, queries, keys, channels, heads })
+    }
+}
+
+impl Op for Attention {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn forward(&self, inputs: &[&Tensor]) -> Result<(Tensor, Vec<Tensor>)> {
+        let sizes = self.sizes(inputs[0].dims(), inputs[1].dims())?;
+        check_dims(NAME, "k", inputs[1], &[sizes.batch, sizes.keys, sizes.channels])?;
+        check_dims(NAME, "v", inputs[2], inputs[1].dims())?;
+        match place(NAME, inputs)? {
+            Place::CpuF32 => forward::<f32>(sizes, inputs),
+            Place::CpuF64 => forward::<f64>(sizes, inputs),
+        }
+    }
+
+    fn backward(&self, ctx: &Context<'_>, grad: &Tensor) -> Result<Vec<Option<Tensor>>> {
+        let inputs = [ctx.input(0)?, ctx.input(1)?, ctx.input(2)?];
+        let sizes = self.sizes(inputs[0].dims(), inputs[1].dims())?;
+        match place(NAME, &[inputs[0], grad])? {
+            Place::CpuF32 => backward::<f32>(sizes, &inputs, ctx.saved(0)?, grad),
+            Place::CpuF64 => backward::<f64>(sizes, &inputs, ctx.saved(0)?, grad),
+        }
+    }
+
+    fn jvp(&self, ctx: &Context<'_>, tangents: &[Option<&Tensor>]) -> Result<Tensor> {
+        let inputs = [ctx.input(0)?, ctx.input(1)?, ctx.input(2)?];
+        let sizes = self.sizes(inputs[0].dims(), inputs[1].dims())?;
+        let tangents = tangents
+            .iter()
+            .zip(inputs)
+            .map(|(tangent, input)| tangent.cloned().map_or_else(|| Ok(input.zeros_like()?), Ok))
+            .collect::<Result<Vec<_>>>()?;
+        match place(NAME, &inputs)? {
+            Place::CpuF32 => jvp::<f32>(sizes, &inputs, ctx.saved(0)?, &tangents),
+            Place::CpuF64 => jvp::<f64>(sizes, &inputs, ctx.saved(0)?, &tangents),
+        }
+    }
+
+    fn keeps(&self) -> Keeps {
+        Keeps::INPUTS
+    }
+}
+
+impl Sizes {
+    fn dim(&self) -> usize {
+        self.channels / self.heads
+    }
+
+    fn scale<T: Real>(&self) -> T {
+        T::from_f64(1.0 / (self.dim() as f64).sqrt())
+    }
+
+    /// Columns of head `h` of sample `b`, of a tensor with `rows` per sample, made dense.
+    #[inline(always)]
+    fn head<T: Real>(&self, x: &[T], rows: usize, b: usize, h: usize) -> Vec<T> {
+        let dim = self.dim();
+        let x = &x[b * rows * self.channels..][..rows * self.channels];
+        let mut out = Vec::with_capacity(rows * dim);
+        for row in x.chunks_exact(self.channels) {
+            out.extend_from_slice(&row[h * dim..][..dim]);
+        }
+        out
+    }
+
+    /// Writes a dense head back into one sample.
+    #[inline(always)]
+    fn put_head<T: Real>(&self, sample: &mut [T], head: &[T], h: usize) {
+        let dim = self.dim();
+        for (row, head) in sample.chunks_exact_mut(self.channels).zip(head.chunks_exact(dim)) {
+            row[h * dim..][..dim].copy_from_slice(head);
+        }
+    }
+}
+
+/// Output, and [B, heads, N]: the logarithm of each softmax's normalizer.
+fn forward<T: Real>(sizes: Sizes, inputs: &[&Tensor]) -> Result<(Tensor, Vec<Tensor>)> {
+    let contiguous = inputs.iter().map(|x| x.contiguous()).collect::<candle_core::Result<Vec<_>>>()?;
+    let (q, k) = (cpu::read::<T>(&contiguous[0])?, cpu::read::<T>(&contiguous[1])?);
+    let v = cpu::read::<T>(&contiguous[2])?;
+    let (q, k, v): (&[T], &[T], &[T]) = (&q, &k, &v);
+    let Sizes { batch, queries, keys, channels, heads } = sizes;
+    let dim = sizes.dim();
+    let mut normalizers = vec![T::ZERO; batch * heads * queries];
+    let side = heads * queries;
+    let len = queries * channels;
+    let out = cpu::build_with(
+        q.len(),
+        len,
+        &mut normalizers,
+        side,
+        #[inline(always)]
+        |b, out, normalizers| {
+            for (h, normalizers) in normalizers.chunks_exact_mut(queries).enumerate() {
+                let qh = sizes.head(q, queries, b, h);
+                let kt = transposed(&sizes.head(k, keys, b, h), keys, dim);
+                let mut p = product(&qh, &kt, [queries, dim, keys]);
+                for (row, normalizer) in p.chunks_exact_mut(keys).zip(normalizers) {
+                    *normalizer = softmax(row, sizes.scale());
+                }
+                sizes.put_head(out, &product(&p, &sizes.head(v, keys, b, h), [queries, keys, dim]), h);
+            }
+        },
+    );
+    let normalizers = cpu::tensor(normalizers, &[batch, heads, queries])?;
+    Ok((cpu::tensor(out, inputs[0].dims())?, vec![normalizers]))
+}
+
+/// The gradients by q, k and v.
+///
+/// dV = P^T dO; dP = dO V^T; dS = P (dP - rowsum(P dP)); dQ = s dS K; dK = s dS^T Q.
+fn backward<T: Real>(
+    sizes: Sizes,
+    inputs: &[&Tensor; 3],
+    normalizers: &Tensor,
+    grad: &Tensor,
+) -> Result<Vec<Option<Tensor>>> {
+    let (qc, kc, vc) = (inputs[0].contiguous()?, inputs[1].contiguous()?, inputs[2].contiguous()?);
+    let gc = grad.contiguous()?;
+    let (q, k, v) = (cpu::read::<T>(&qc)?, cpu::read::<T>(&kc)?, cpu::read::<T>(&vc)?);
+    let (grad, normalizers) = (cpu::read::<T>(&gc)?, cpu::read::<T>(normalizers)?);
+    let (q, k, v, grad, normalizers): (&[T], &[T], &[T], &[T], &[T]) = (&q, &k, &v, &grad, &normalizers);
+    let Sizes { queries, keys, channels, heads, .. } = sizes;
+    let dim = sizes.dim();
+
+    // Per sample, the gradient by k and then that by v.
+    let mut by_kv = vec![T::ZERO; 2 * k.len()];
+    let (len, side) = (queries * channels, 2 * keys * channels);
+    let by_q = cpu::build_with(
+        q.len(),
+        len,
+        &mut by_kv,
+        side,
+        #[inline(always)]
+        |b, by_q, by_kv| {
+            let (by_k, by_v) = by_kv.split_at_mut(keys * channels);
+            for h in 0..heads {
+                let qh = sizes.head(q, queries, b, h);
+                let kh = sizes.head(k, keys, b, h);
+                let go = sizes.head(grad, queries, b, h);
+                let normalizers = &normalizers[(b * heads + h) * queries..][..queries];
+                let p = probabilities(sizes, &qh, &kh, normalizers);
+
+                let vt = transposed(&sizes.head(v, keys, b, h), keys, dim);
+                let mut ds = product(&go, &vt, [queries, dim, keys]);
+                sizes.put_head(by_v, &transposed_product(&p, &go, [queries, keys, dim]), h);
+                for (ds, p) in ds.chunks_exact_mut(keys).zip(p.chunks_exact(keys)) {
+                    softmax_slope(ds, p, sizes.scale());
+                }
+                sizes.put_head(by_q, &product(&ds, &kh, [queries, keys, dim]), h);
+                sizes.put_head(by_k, &transposed_product(&ds, &qh, [queries, keys, dim]), h);
+            }
+        },
+    );
+    let by_kv = cpu::tensor(by_kv, &[sizes.batch, 2, keys, channels])?;
+    let part = |idx| by_kv.narrow(1, idx, 1)?.squeeze(1)?.contiguous();
+    Ok(vec![Some(cpu::tensor(by_q, inputs[0].dims())?), Some(part(0)?), Some(part(1)?)])
+}
+
+/// The tangent of the output: S. = s (Q. K^T + Q K.^T); P. = P (S. - rowsum(P S.)); O. = P. V + P V..
+fn jvp<T: Real>(
+    sizes: Sizes,
+    inputs: &[&Tensor; 3],
+    normalizers: &Tensor,
+    tangents: &[Tensor],
+) -> Result<Tensor> {
+    let all = inputs
+        .iter()
+        .copied()
+        .chain(tangents)
+        .map(Tensor::contiguous)
+        .collect::<candle_core::Result<Vec<_>>>()?;
+    let all = all.iter().map(cpu::read::<T>).collect::<Result<Vec<_>>>()?;
+    let all: Vec<&[T]> = all.iter().map(|elements| &**elements).collect();
+    let normalizers = cpu::read::<T>(normalizers)?;
+    let normalizers: &[T] = &normalizers;
+    let Sizes { queries, keys, channels, heads, .. } = sizes;
+    let dim = sizes.dim();
+    let out = cpu::build(
+        all[0].len(),
+        queries * channels,
+        #[inline(always)]
+        |b, out| {
+            for h in 0..heads {
+                let query = |idx: usize| sizes.head(all[idx], queries, b, h);
+                let key = |idx: usize| sizes.head(all[idx], keys, b, h);
+                let (qh, kh) = (query(0), key(1));
+                let normalizers = &normalizers[(b * heads + h) * queries..][..queries];
+                let p = probabilities(sizes, &qh, &kh, normalizers);
+                let mut s = product(&query(3), &transposed(&kh, keys, dim), [queries, dim, keys]);
+                let right = product(&qh, &transposed(&key(4), keys, dim), [queries, dim, keys]);
+                for (s, right) in s.iter_mut().zip(right) {
+                    *s += right;
+                }
+                for (s, p) in s.chunks_exact_mut(keys).zip(p.chunks_exact(keys)) {
+                    softmax_slope(s, p, sizes.scale());
+                }
+                let mut o = product(&s, &key(2), [queries, keys, dim]);
+                for (o, right) in o.iter_mut().zip(product(&p, &key(5), [queries, keys, dim])) {
+                    *o += right;
+                }
+                sizes.put_head(out, &o, h);
+            }
+        },
+    );
+    cpu::tensor(out, inputs[0].dims())
+}
+
+/// P of one head, from the saved normalizers.
+#[inline(always)]
+fn probabilities<T: Real>(sizes: Sizes, q: &[T], k: &[T], normalizers: &[T]) -> Vec<T> {
+    let kt = transposed(k, sizes.keys, sizes.dim());
+    let mut p = product(q, &kt, [sizes.queries, sizes.dim(), sizes.keys]);
+    let scale = sizes.scale::<T>();
+    for (row, &normalizer) in p.chunks_exact_mut(sizes.keys).zip(normalizers) {
+        for p in row {
+            *p = (*p * scale - normalizer).exp();
+        }
+    }
+    p
+}
+
+/// softmax(scale row) in place; returns the logarithm of the normalizer.
+#[inline(always)]
+fn softmax<T: Real>(row: &mut [T], scale: T) -> T {
+    let mut largest = row[0] * scale;
+    for x in &mut *row {
+        *x *= scale;
+        if *x > largest {
+            largest = *x;
+        }
+    }
+    for x in &mut *row {
+        *x = (*x - largest).exp();
+    }
+    let sum: f64 = row.iter().map(|x| x.to_f64()).sum();
+    let inverse = T::from_f64(1.0 / sum);
+    for x in &mut *row {
+        *x *= inverse;
+    }
+    largest + T::from_f64(sum.ln())
+}
+
+/// row <- scale p (row - sum(p row)).
+#[inline(always)]
+fn softmax_slope<T: Real>(row: &mut [T], p: &[T], scale: T) {
+    let mut sum = T::ZERO;
+    for (&x, &p) in row.iter().zip(p) {
+        sum += x * p;
+    }
+    for (x, &p) in row.iter_mut().zip(p) {
+        *x = scale * p * (*x - sum);
+    }
+}
+
+/// The transpose of a matrix of `rows` times `columns`.
+#[inline(always)]
+fn transposed<T: Real>(x: &[T], rows: usize, columns: usize) -> Vec<T> {
+    let mut out = vec![T::ZERO; rows * columns];
+    for (r, row) in x.chunks_exact(columns).enumerate() {
+        for (c, &x) in row.iter().enumerate() {
+            out[c * rows + r] = x;
+        }
+    }
+    out
+}
+
+/// a b, of dimensions m x k and k x n.
+#[inline(always)]
+fn product<T: Real>(a: &[T], b: &[T], [m, k, n]: [usize; 3]) -> Vec<T> {
+    let mut out = vec![T::ZERO; m * n];
+    for (out, a) in out.chunks_exact_mut(n).zip(a.chunks_exact(k)) {
+        for (&a, b) in a.iter().zip(b.chunks_exact(n)) {
+            for (out, &b) in out.iter_mut().zip(b) {
+                *out += a * b;
+            }
+        }
+    }
+    out
+}
+
+/// a^T b, of dimensions m x k and m x n.
+#[inline(always)]
+fn transposed_product<T: Real>(a: &[T], b: &[T], [m, k, n]: [usize; 3]) -> Vec<T> {
+    let mut out = vec![T::ZERO; k * n];
+    for (a, b) in a.chunks_exact(k).zip(b.chunks_exact(n)).take(m) {
+        for (&a, out) in a.iter().zip(out.chunks_exact_mut(n)) {
+            for (out, &b) in out.iter_mut().zip(b) {
+                *out += a * b;
+            }
+        }
+    }
+    out
+}

@@ -1,0 +1,126 @@
+//! Channels of several images side by side.
+
+use candle_core::Tensor;
+
+use super::{Place, place, samples_rows_channels};
+use crate::cpu::{self, Real};
+use crate::{Context, Error, Keeps, Op, Result, Value, apply};
+
+const NAME: &str = "concat_channels";
+
+/// Concatenation along the last dimension.
+///
+/// # Shapes
+/// Each input [.., C_i], equal but for the last dimension; the result [.., sum of C_i].
+///
+/// # Errors
+/// When there is no input, or shapes do not fit.
+pub fn concat_channels(inputs: &[&Value]) -> Result<Value> {
+    apply(ConcatChannels, inputs)
+}
+
+struct ConcatChannels;
+
+impl Op for ConcatChannels {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn forward(&self, inputs: &[&Tensor]) -> Result<(Tensor, Vec<Tensor>)> {
+        let output = match place(NAME, inputs)? {
+            Place::CpuF32 => forward::<f32>(inputs),
+            Place::CpuF64 => forward::<f64>(inputs),
+        }?;
+        Ok((output, Vec::new()))
+    }
+
+    fn backward(&self, ctx: &Context<'_>, grad: &Tensor) -> Result<Vec<Option<Tensor>>> {
+        let place = place(NAME, &[grad])?;
+        let mut start = 0;
+        let mut grads = Vec::with_capacity(ctx.num_inputs());
+        for idx in 0..ctx.num_inputs() {
+            let dims = ctx.input_dims(idx);
+            grads.push(match (ctx.needs(idx), place) {
+                (false, _) => None,
+                (true, Place::CpuF32) => Some(part::<f32>(grad, start, dims)?),
+                (true, Place::CpuF64) => Some(part::<f64>(grad, start, dims)?),
+            });
+            start += dims.last().copied().unwrap_or(0);
+        }
+        Ok(grads)
+    }
+
+    fn jvp(&self, ctx: &Context<'_>, tangents: &[Option<&Tensor>]) -> Result<Tensor> {
+        let tangents = tangents
+            .iter()
+            .enumerate()
+            .map(|(idx, tangent)| match tangent {
+                Some(tangent) => Ok((*tangent).clone()),
+                None => Ok(ctx.input(idx)?.zeros_like()?),
+            })
+            .collect::<Result<Vec<_>>>()?;
+        Ok(self.forward(&tangents.iter().collect::<Vec<_>>())?.0)
+    }
+
+    fn keeps(&self) -> Keeps {
+        Keeps::NOTHING
+    }
+}
+
+fn forward<T: Real>(inputs: &[&Tensor]) -> Result<Tensor> {
+    let (b, n, _) = samples_rows_channels(NAME, "first input", inputs[0])?;
+    let leading = &inputs[0].dims()[..inputs[0].rank() - 1];
+    let mut contiguous = Vec::with_capacity(inputs.len());
+    for input in inputs {
+        if input.rank() != leading.len() + 1 || &input.dims()[..leading.len()] != leading {
+            let expected = format!("{leading:?} and a number of channels");
+            return Err(Error::shape(NAME, "an input", expected, input.dims()));
+        }
+        contiguous.push(input.contiguous()?);
+    }
+    let elements = contiguous.iter().map(cpu::read::<T>).collect::<Result<Vec<_>>>()?;
+    let sources: Vec<(&[T], usize)> = elements
+        .iter()
+        .zip(inputs)
+        .map(|(elements, input)| (&**elements, input.dims().last().copied().unwrap_or(0)))
+        .collect();
+    let total: usize = sources.iter().map(|(_, c)| c).sum();
+
+    let out = cpu::build(
+        b * n * total,
+        n * total,
+        #[inline(always)]
+        |b, out| {
+            let mut start = 0;
+            for &(source, c) in &sources {
+                let rows = source[b * n * c..][..n * c].chunks_exact(c.max(1));
+                for (out, row) in out.chunks_exact_mut(total).zip(rows) {
+                    out[start..start + c].copy_from_slice(row);
+                }
+                start += c;
+            }
+        },
+    );
+    cpu::tensor(out, &[leading, &[total]].concat())
+}
+
+/// The channels of `x` that begin at `start`, as a tensor of shape `dims`.
+fn part<T: Real>(x: &Tensor, start: usize, dims: &[usize]) -> Result<Tensor> {
+    let (b, n, total) = samples_rows_channels(NAME, "grad", x)?;
+    let c = dims.last().copied().unwrap_or(0);
+    let contiguous = x.contiguous()?;
+    let elements = cpu::read::<T>(&contiguous)?;
+    let elements: &[T] = &elements;
+    let out = cpu::build(
+        b * n * c,
+        n * c,
+        #[inline(always)]
+        |b, out| {
+            let rows = elements[b * n * total..][..n * total].chunks_exact(total);
+            for (out, row) in out.chunks_exact_mut(c).zip(rows) {
+                out.copy_from_slice(&row[start..start + c]);
+            }
+        },
+    );
+    cpu::tensor(out, dims)
+}

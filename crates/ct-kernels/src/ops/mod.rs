@@ -1,0 +1,119 @@
+//! The operations, one file each.
+
+mod add_channels;
+mod arithmetic;
+mod attention;
+mod concat;
+mod conv2d;
+mod distance;
+mod embedding;
+mod group_norm;
+mod layout;
+mod linear;
+mod narrow;
+mod reduce;
+mod resample;
+mod silu;
+mod timestep;
+
+pub use add_channels::add_channels;
+pub use arithmetic::{add, dropout, mul, scale, scale_samples};
+pub use attention::attention;
+pub use concat::concat_channels;
+pub use conv2d::{Conv2d, Padding, conv2d};
+pub use distance::{Metric, distance, distances};
+pub use embedding::embedding;
+pub use group_norm::{Activation, GroupNorm, group_norm, group_norm_modulated};
+pub use layout::{reshape, to_channels_first, to_channels_last};
+pub use linear::linear;
+pub use narrow::narrow_channels;
+pub use reduce::{mean_all, sum_all};
+pub use resample::{avg_pool2x, upsample_nearest2x};
+pub use silu::silu;
+pub use timestep::{FourierEmbedding, PositionalEmbedding, fourier_embedding, positional_embedding};
+
+pub(crate) use arithmetic::sum;
+pub(crate) use conv2d::ConvShape;
+pub(crate) use linear::add_bias;
+
+use candle_core::{DType, Device, Tensor};
+
+use crate::{Error, Result};
+
+/// Where, and in which precision, an operation runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    CpuF32,
+    CpuF64,
+}
+
+/// The place that all `tensors` share.
+pub(crate) fn place(op: &'static str, tensors: &[&Tensor]) -> Result<Place> {
+    let Some(first) = tensors.first() else {
+        return Err(Error::setting(op, "needs at least one input"));
+    };
+    for tensor in tensors {
+        match tensor.device() {
+            Device::Cpu => {}
+            Device::Cuda(_) => return Err(Error::Device { op, device: "CUDA" }),
+            Device::Metal(_) => return Err(Error::Device { op, device: "Metal" }),
+        }
+        if tensor.dtype() != first.dtype() {
+            let expected = first.dtype().as_str();
+            return Err(Error::DType { op, expected, got: tensor.dtype() });
+        }
+    }
+    match first.dtype() {
+        DType::F32 => Ok(Place::CpuF32),
+        DType::F64 => Ok(Place::CpuF64),
+        got => Err(Error::DType { op, expected: "f32 or f64", got }),
+    }
+}
+
+/// Fails unless the tensor has exactly these dimensions.
+pub(crate) fn check_dims(
+    op: &'static str,
+    argument: &'static str,
+    tensor: &Tensor,
+    expected: &[usize],
+) -> Result<()> {
+    if tensor.dims() == expected {
+        Ok(())
+    } else {
+        Err(Error::shape(op, argument, format!("{expected:?}"), tensor.dims()))
+    }
+}
+
+/// The four dimensions of an image batch.
+pub(crate) fn image_dims(
+    op: &'static str,
+    argument: &'static str,
+    tensor: &Tensor,
+    expected: &str,
+) -> Result<(usize, usize, usize, usize)> {
+    tensor.dims4().map_err(|_| Error::shape(op, argument, expected, tensor.dims()))
+}
+
+/// First dimension, product of those between, last dimension. `[B, C]` gives `(B, 1, C)`.
+pub(crate) fn samples_rows_channels(
+    op: &'static str,
+    argument: &'static str,
+    tensor: &Tensor,
+) -> Result<(usize, usize, usize)> {
+    match tensor.dims() {
+        [samples, between @ .., channels] => Ok((*samples, between.iter().product(), *channels)),
+        got => Err(Error::shape(op, argument, "[B, .., C]", got)),
+    }
+}
+
+/// The sum of the terms that are there; an error if none is.
+pub(crate) fn sum_of(op: &'static str, terms: Vec<Option<Tensor>>) -> Result<Tensor> {
+    let mut total: Option<Tensor> = None;
+    for term in terms.into_iter().flatten() {
+        total = Some(match total {
+            Some(total) => sum(&total, &term)?,
+            None => term,
+        });
+    }
+    total.ok_or(Error::Contract { op, reason: "no tangent to push forward".into() })
+}

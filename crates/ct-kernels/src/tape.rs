@@ -1,0 +1,249 @@
+//! Reverse mode: operations are written down as they run, and read back from the end.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use candle_core::Tensor;
+
+use crate::op::{Context, Kept};
+use crate::{Error, Op, Result, Value, add_in_place};
+
+/// A record of operations, from which gradients are computed.
+///
+/// A clone is the same tape. One backward pass consumes it.
+///
+/// ```
+/// use candle_core::{Device, Tensor};
+/// use ct_kernels::{Tape, mul, sum_all};
+///
+/// let tape = Tape::new();
+/// let x = tape.leaf(&Tensor::new(&[1.0f32, 2.0], &Device::Cpu)?);
+/// let y = tape.leaf(&Tensor::new(&[5.0f32, 7.0], &Device::Cpu)?);
+/// let gradients = tape.backward(&sum_all(&mul(&x, &y)?)?)?;
+/// assert_eq!(gradients.leaf(0).unwrap().to_vec1::<f32>()?, [5.0, 7.0]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Default)]
+pub struct Tape(Arc<Mutex<State>>);
+
+#[derive(Default)]
+struct State {
+    nodes: Vec<Node>,
+    num_leaves: usize,
+    consumed: bool,
+}
+
+enum Node {
+    /// A value to differentiate by, with its number.
+    Leaf(usize),
+    Operation(Box<Record>),
+}
+
+/// All that the backward pass needs of one operation.
+struct Record {
+    op: Box<dyn Op>,
+    inputs: Vec<Kept>,
+    /// Node of each input; `None` for constants.
+    sources: Vec<Option<usize>>,
+    output: Kept,
+    saved: Vec<Tensor>,
+}
+
+/// A place on a tape.
+#[derive(Clone)]
+pub(crate) struct NodeRef {
+    pub(crate) tape: Tape,
+    id: usize,
+}
+
+impl Tape {
+    /// An empty tape.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A value to differentiate by.
+    ///
+    /// Leaves are numbered 0, 1, 2, ... in the order of their creation.
+    pub fn leaf(&self, tensor: &Tensor) -> Value {
+        let mut state = self.state();
+        let number = state.num_leaves;
+        state.num_leaves += 1;
+        let id = state.push(Node::Leaf(number));
+        Value::new(tensor.detach(), Some(NodeRef { tape: self.clone(), id }), None)
+    }
+
+    /// Number of values recorded so far, leaves included.
+    pub fn len(&self) -> usize {
+        self.state().nodes.len()
+    }
+
+    /// Whether nothing has been recorded.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The gradient of `loss`, a scalar, by every leaf.
+    ///
+    /// Operations are dropped one by one from the end, with the tensors they kept.
+    /// The tape cannot be used afterwards.
+    ///
+    /// # Errors
+    /// When `loss` is not a scalar recorded on this tape, the tape was consumed before,
+    /// or an operation fails.
+    pub fn backward(&self, loss: &Value) -> Result<Gradients> {
+        let node = loss.node().filter(|node| node.tape.is_same(self)).ok_or(Error::NotRecorded)?;
+        if loss.tensor().elem_count() != 1 {
+            return Err(Error::shape("backward", "loss", "a scalar", loss.dims()));
+        }
+        let (mut nodes, num_leaves) = self.consume()?;
+        nodes.truncate(node.id + 1);
+        let mut pending: Vec<Pending> = Vec::new();
+        pending.resize_with(nodes.len(), || Pending::Zero);
+        pending[node.id] = Pending::Shared(loss.tensor().ones_like()?);
+        let mut gradients = vec![None; num_leaves];
+
+        while let (Some(node), Some(grad)) = (nodes.pop(), pending.pop()) {
+            let Some(grad) = grad.into_tensor() else { continue };
+            match node {
+                Node::Leaf(number) => gradients[number] = Some(grad),
+                Node::Operation(record) => record.backward(&grad, &mut pending)?,
+            }
+        }
+        Ok(Gradients(gradients))
+    }
+
+    pub(crate) fn record(
+        &self,
+        op: impl Op,
+        inputs: &[&Value],
+        output: &Tensor,
+        saved: Vec<Tensor>,
+    ) -> Result<NodeRef> {
+        let keeps = op.keeps();
+        let mut state = self.state();
+        if state.consumed {
+            return Err(Error::ConsumedTape { op: op.name() });
+        }
+        let id = state.push(Node::Operation(Box::new(Record {
+            inputs: inputs.iter().map(|value| Kept::new(value.tensor(), keeps.inputs)).collect(),
+            sources: inputs.iter().map(|value| value.node().map(|node| node.id)).collect(),
+            output: Kept::new(output, keeps.output),
+            saved,
+            op: Box::new(op),
+        })));
+        Ok(NodeRef { tape: self.clone(), id })
+    }
+
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    fn consume(&self) -> Result<(Vec<Node>, usize)> {
+        let mut state = self.state();
+        if state.consumed {
+            return Err(Error::ConsumedTape { op: "backward" });
+        }
+        state.consumed = true;
+        Ok((std::mem::take(&mut state.nodes), state.num_leaves))
+    }
+
+    /// The state is only ever pushed to or taken whole, so a poisoned lock still guards a valid one.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn push(&mut self, node: Node) -> usize {
+        self.nodes.push(node);
+        self.nodes.len() - 1
+    }
+}
+
+impl Record {
+    /// Sends the gradient of the output on to the inputs.
+    fn backward(&self, grad: &Tensor, pending: &mut [Pending]) -> Result<()> {
+        let op = self.op.name();
+        let needs: Vec<bool> = self.sources.iter().map(Option::is_some).collect();
+        let ctx =
+            Context { op, inputs: &self.inputs, output: &self.output, saved: &self.saved, needs: &needs };
+        let grads = self.op.backward(&ctx, grad).map_err(|error| error.during(op))?;
+        if grads.len() != self.inputs.len() {
+            let reason = format!("{} gradients for {} inputs", grads.len(), self.inputs.len());
+            return Err(Error::Contract { op, reason });
+        }
+        for ((grad, source), input) in grads.into_iter().zip(&self.sources).zip(&self.inputs) {
+            let (Some(grad), Some(source)) = (grad, *source) else { continue };
+            if grad.shape() != input.shape() {
+                let reason = format!("gradient {:?} for input {:?}", grad.shape(), input.shape());
+                return Err(Error::Contract { op, reason });
+            }
+            let slot = &mut pending[source];
+            *slot = std::mem::replace(slot, Pending::Zero).plus(grad)?;
+        }
+        Ok(())
+    }
+}
+
+/// A gradient on its way to a node.
+enum Pending {
+    Zero,
+    /// One contribution, whose memory other tensors may share.
+    Shared(Tensor),
+    /// A sum in memory that only the tape knows.
+    Owned(Tensor),
+}
+
+impl Pending {
+    fn plus(self, grad: Tensor) -> Result<Self> {
+        match self {
+            Self::Zero => Ok(Self::Shared(grad)),
+            Self::Shared(first) => Ok(Self::Owned(crate::ops::sum(&first, &grad)?)),
+            Self::Owned(sum) => {
+                add_in_place(&sum, &grad.contiguous()?)?;
+                Ok(Self::Owned(sum))
+            }
+        }
+    }
+
+    fn into_tensor(self) -> Option<Tensor> {
+        match self {
+            Self::Zero => None,
+            Self::Shared(tensor) | Self::Owned(tensor) => Some(tensor),
+        }
+    }
+}
+
+/// The gradients of a loss by the leaves of a tape.
+#[derive(Clone, Debug)]
+pub struct Gradients(Vec<Option<Tensor>>);
+
+impl Gradients {
+    /// The gradient by leaf number `idx`; `None` if the loss does not depend on it.
+    pub fn leaf(&self, idx: usize) -> Option<&Tensor> {
+        self.0.get(idx).and_then(Option::as_ref)
+    }
+
+    /// Takes the gradient by leaf number `idx` out.
+    pub fn take(&mut self, idx: usize) -> Option<Tensor> {
+        self.0.get_mut(idx).and_then(Option::take)
+    }
+
+    /// All gradients, in the order of the leaves.
+    pub fn into_vec(self) -> Vec<Option<Tensor>> {
+        self.0
+    }
+}
+
+impl fmt::Debug for Tape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tape").field("len", &self.len()).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for NodeRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("NodeRef").field(&self.id).finish()
+    }
+}

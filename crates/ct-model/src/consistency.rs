@@ -1,0 +1,149 @@
+//! Skip parameterization: f(x, sigma) = `c_skip` x + `c_out` F(`c_in` x, `c_noise`).
+//!
+//! The coefficients are those with the boundary at `sigma_min`, in training and sampling alike
+//! (Song et al. 2023, appendix C), so that f(x, `sigma_min`) = x exactly.
+//! The reference code of ECT trains with the boundary at 0 and samples with another; we do not.
+
+use std::sync::Arc;
+
+use candle_core::{Device, Tensor};
+use ct_kernels::{self as ops, Value};
+use ct_schedule::{Coefficients, Preconditioning};
+
+use crate::{Denoiser, Dropout, Error, Input, Network, NoiseRange, Params, Result, Weights};
+
+/// f(x, sigma) as a differentiable function of the weights.
+///
+/// # Shapes
+/// `x: [B, C, H, W]` or `[B, D]`, noisy; `sigma` and the labels hold one entry for each sample; the result has the shape of `x`.
+///
+/// # Errors
+/// A shape, a label or a sigma (below `sigma_min`, not finite) that the network does not take.
+pub fn consistency_function(
+    network: &dyn Network,
+    weights: &Weights,
+    range: &NoiseRange,
+    x: &Value,
+    sigma: &[f64],
+    class_labels: Option<&[u32]>,
+    dropout: Option<Dropout<'_>>,
+) -> Result<Value> {
+    if x.dims().first() != Some(&sigma.len()) {
+        return Err(Error::Shape {
+            what: "noisy samples, one for each sigma",
+            expected: vec![sigma.len()],
+            got: x.dims().to_vec(),
+        });
+    }
+    if let Some(&sigma) = sigma.iter().find(|&&sigma| !(range.sigma_min..f64::INFINITY).contains(&sigma)) {
+        return Err(Error::Sigma { sigma, sigma_min: range.sigma_min });
+    }
+    let preconditioning = Preconditioning::consistency(range.sigma_min, range.sigma_data)?;
+    let c: Vec<Coefficients> = sigma.iter().map(|&sigma| preconditioning.coefficients(sigma)).collect();
+    let column = |of: fn(&Coefficients) -> f64| c.iter().map(of).collect::<Vec<_>>();
+
+    let c_noise = Tensor::new(column(|c| c.c_noise), x.tensor().device())?.to_dtype(x.tensor().dtype())?;
+    let scaled = ops::scale_samples(x, &column(|c| c.c_in))?;
+    let input = Input { x: &scaled, c_noise: &Value::from(c_noise), class_labels, dropout };
+    let output = network.forward(weights, &input)?;
+    if output.dims() != x.dims() {
+        let (expected, got) = (x.dims().to_vec(), output.dims().to_vec());
+        return Err(Error::Shape {
+            what: "output of the network, which must estimate a clean sample",
+            expected,
+            got,
+        });
+    }
+    Ok(ops::add(
+        &ops::scale_samples(x, &column(|c| c.c_skip))?,
+        &ops::scale_samples(&output, &column(|c| c.c_out))?,
+    )?)
+}
+
+/// A network, its weights and the range of noise that it was trained for.
+#[derive(Clone, Debug)]
+pub struct ConsistencyModel {
+    network: Arc<dyn Network>,
+    params: Params,
+    range: NoiseRange,
+    device: Device,
+}
+
+impl ConsistencyModel {
+    /// Puts the parts together.
+    ///
+    /// # Errors
+    /// Numbers that no model can have, such as a `sigma_min` above `sigma_max`.
+    pub fn new(network: Arc<dyn Network>, params: Params, range: NoiseRange) -> Result<Self> {
+        range.validate()?;
+        let device = params.device().clone();
+        Ok(Self { network, params, range, device })
+    }
+
+    /// The network without its numbers.
+    pub fn network(&self) -> &Arc<dyn Network> {
+        &self.network
+    }
+
+    /// The numbers.
+    pub fn params(&self) -> &Params {
+        &self.params
+    }
+
+    /// f(x, sigma) with a sigma for each sample.
+    ///
+    /// # Shapes
+    /// `x: [B, C, H, W]` or `[B, D]`; the result has the same shape.
+    ///
+    /// # Errors
+    /// A shape, a label or a sigma that the network does not take.
+    pub fn f(&self, x: &Tensor, sigma: &[f64], class_labels: Option<&[u32]>) -> Result<Tensor> {
+        let weights = self.params.constants();
+        let f = consistency_function(
+            &*self.network,
+            &weights,
+            &self.range,
+            &Value::from(x),
+            sigma,
+            class_labels,
+            None,
+        )?;
+        Ok(f.tensor().clone())
+    }
+
+    /// The raw network F on an input that is already scaled.
+    ///
+    /// # Shapes
+    /// `sample: [B, C, H, W]` or `[B, D]`; `timestep: [B]`, what the network is fed; the result has the shape of `sample`.
+    ///
+    /// # Errors
+    /// A shape or a label that the network does not take.
+    pub fn raw(&self, sample: &Tensor, timestep: &Tensor, class_labels: Option<&[u32]>) -> Result<Tensor> {
+        let (x, c_noise) = (Value::from(sample), Value::from(timestep));
+        let input = Input { x: &x, c_noise: &c_noise, class_labels, dropout: None };
+        Ok(self.network.forward(&self.params.constants(), &input)?.tensor().clone())
+    }
+}
+
+impl Denoiser for ConsistencyModel {
+    fn denoise(&self, x: &Tensor, sigma: f64, class_labels: Option<&[u32]>) -> candle_core::Result<Tensor> {
+        let batch = x.dims().first().copied().unwrap_or(0);
+        self.f(x, &vec![sigma; batch], class_labels).map_err(candle_core::Error::wrap)
+    }
+
+    fn sample_shape(&self) -> &[usize] {
+        self.network.sample_shape()
+    }
+
+    fn noise_range(&self) -> NoiseRange {
+        self.range
+    }
+
+    fn num_classes(&self) -> Option<usize> {
+        self.network.num_classes()
+    }
+
+    fn device(&self) -> &Device {
+        &self.device
+    }
+}

@@ -1,0 +1,316 @@
+//! Model folders: a diffusers pipeline folder, read and written.
+//!
+//! ```text
+//! model_index.json                             which classes the parts are of
+//! scheduler/scheduler_config.json              sigma_min, sigma_max, sigma_data, rho
+//! unet/config.json                             the network's configuration
+//! unet/diffusion_pytorch_model.safetensors     the network's weights
+//! ct.json                                      what diffusers has no place for: format version, classes, origin
+//! ```
+//!
+//! Every file is written beside its place, synced and renamed.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use candle_core::{Device, Tensor};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::{Map, Value as Json, json};
+
+use crate::{ConsistencyModel, Denoiser, Error, NetworkConfig, NoiseRange, Params, Result};
+
+/// Version of what this program adds to a diffusers folder. A folder of a newer version is refused.
+pub const FORMAT_VERSION: u32 = 1;
+
+/// The release of diffusers whose layout is written.
+const DIFFUSERS_VERSION: &str = "0.42.1";
+
+const SCHEDULER_CLASS: &str = "CMStochasticIterativeScheduler";
+const INDEX: &str = "model_index.json";
+const SCHEDULER: &str = "scheduler/scheduler_config.json";
+const CONFIG: &str = "unet/config.json";
+/// Place of the weights in a model folder.
+pub const WEIGHTS: &str = "unet/diffusion_pytorch_model.safetensors";
+const CARD: &str = "ct.json";
+
+/// What a model folder says beyond what diffusers has a place for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Card {
+    /// Version of this file's format.
+    pub format_version: u32,
+    /// Version of the program that wrote it.
+    pub written_by: String,
+    /// What the model was trained on, as given on the command line.
+    pub data: Option<String>,
+    /// The recipe that it was trained with.
+    pub recipe: Option<String>,
+    /// Optimizer steps behind the weights.
+    pub step: Option<u64>,
+    /// Training images behind the weights.
+    pub images_seen: Option<u64>,
+    /// Which average of the weights this is.
+    pub ema: Option<String>,
+    /// Names of the classes, in the order of their labels.
+    pub class_names: Option<Vec<String>>,
+    /// Noise levels that are known to sample well, by number of steps.
+    pub sigmas: HashMap<usize, Vec<f64>>,
+}
+
+impl Default for Card {
+    fn default() -> Self {
+        Self {
+            format_version: FORMAT_VERSION,
+            written_by: concat!("ct ", env!("CARGO_PKG_VERSION")).to_owned(),
+            data: None,
+            recipe: None,
+            step: None,
+            images_seen: None,
+            ema: None,
+            class_names: None,
+            sigmas: HashMap::new(),
+        }
+    }
+}
+
+/// The scheduler's configuration, as diffusers writes it.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(default)]
+struct SchedulerConfig {
+    #[serde(rename = "_class_name")]
+    class_name: String,
+    clip_denoised: bool,
+    num_train_timesteps: usize,
+    rho: f64,
+    s_noise: f64,
+    sigma_data: f64,
+    sigma_max: f64,
+    sigma_min: f64,
+}
+
+impl SchedulerConfig {
+    fn new(range: NoiseRange) -> Self {
+        Self {
+            class_name: SCHEDULER_CLASS.to_owned(),
+            clip_denoised: true,
+            num_train_timesteps: 40,
+            rho: range.rho,
+            s_noise: 1.0,
+            sigma_data: range.sigma_data,
+            sigma_max: range.sigma_max,
+            sigma_min: range.sigma_min,
+        }
+    }
+
+    fn range(&self) -> NoiseRange {
+        let &Self { sigma_min, sigma_max, sigma_data, rho, .. } = self;
+        NoiseRange { sigma_min, sigma_max, sigma_data, rho }
+    }
+}
+
+impl Default for SchedulerConfig {
+    /// The defaults of diffusers, for keys that a file leaves out.
+    fn default() -> Self {
+        Self::new(NoiseRange::default())
+    }
+}
+
+/// Writes `model` into `dir`, which is made if it is not there.
+///
+/// # Errors
+/// A file cannot be written; the error names it.
+pub fn save(dir: &Path, model: &ConsistencyModel, card: &Card) -> Result<()> {
+    let config = model.network().config();
+    let library = match config {
+        NetworkConfig::UNet2D(_) => "diffusers",
+        NetworkConfig::Mlp(_) => "ct_model",
+    };
+    let index = json!({
+        "_class_name": "ConsistencyModelPipeline",
+        "_diffusers_version": DIFFUSERS_VERSION,
+        "scheduler": ["diffusers", SCHEDULER_CLASS],
+        "unet": [library, config.class_name()],
+    });
+    let scheduler = SchedulerConfig::new(model.noise_range());
+    write_json(&dir.join(SCHEDULER), &with_version(&scheduler))?;
+    write_json(&dir.join(CONFIG), &with_version(&config))?;
+    write_json(&dir.join(CARD), &to_json(card))?;
+    write_tensors(
+        &dir.join(WEIGHTS),
+        model.params().iter(),
+        &HashMap::from([("format".to_owned(), "pt".to_owned())]),
+    )?;
+    // Last, since it is what makes the folder a model.
+    write_json(&dir.join(INDEX), &index)
+}
+
+/// A model read from its folder, and what the folder says of it.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The model.
+    pub model: ConsistencyModel,
+    /// What the folder says beyond what diffusers has a place for.
+    pub card: Card,
+    /// Whether samplers should clip the model's estimates to [-1, 1].
+    pub clip_denoised: bool,
+}
+
+/// Reads the model folder `dir` onto `device`.
+///
+/// # Errors
+/// A file that is missing, cut short, of a newer format, or that names what this program cannot run;
+/// weights that do not fit the configuration, all problems listed at once.
+pub fn load(dir: &Path, device: &Device) -> Result<Loaded> {
+    if !dir.join(CONFIG).is_file() {
+        return Err(Error::Format {
+            path: dir.to_path_buf(),
+            reason: format!("this is not a model folder: it has no {CONFIG}"),
+        });
+    }
+    let card = read_card(dir)?;
+    let network = read_network(&dir.join(CONFIG))?.build()?;
+    let scheduler = read_scheduler(&dir.join(SCHEDULER))?;
+    let path = dir.join(WEIGHTS);
+    let params = Params::from_tensors(network.layout(), read_tensors(&path, device)?, device)?
+        .map_err(|problems| Error::Weights { path, problems })?;
+    let model = ConsistencyModel::new(network, params, scheduler.range())?;
+    Ok(Loaded { model, card, clip_denoised: scheduler.clip_denoised })
+}
+
+fn read_card(dir: &Path) -> Result<Card> {
+    let path = dir.join(CARD);
+    if !path.is_file() {
+        return Ok(Card::default());
+    }
+    let json: Json = read_json(&path)?;
+    let version = json.get("format_version").and_then(Json::as_u64).unwrap_or(0);
+    if version > u64::from(FORMAT_VERSION) {
+        let reason = format!(
+            "the folder has format version {version}, and this program knows versions up to {FORMAT_VERSION}: a newer release wrote it, update ct"
+        );
+        return Err(Error::Format { path, reason });
+    }
+    from_json(&path, json)
+}
+
+/// Keys that start with an underscore are notes of diffusers; all others must be known.
+fn read_network(path: &Path) -> Result<NetworkConfig> {
+    let mut json: Map<String, Json> = read_json(path)?;
+    json.retain(|key, _| key == "_class_name" || !key.starts_with('_'));
+    from_json(path, Json::Object(json))
+}
+
+fn read_scheduler(path: &Path) -> Result<SchedulerConfig> {
+    let scheduler: SchedulerConfig = read_json(path)?;
+    if scheduler.class_name == SCHEDULER_CLASS {
+        return Ok(scheduler);
+    }
+    let reason =
+        format!("the scheduler is {}, but consistency models have a {SCHEDULER_CLASS}", scheduler.class_name);
+    Err(Error::Format { path: path.to_path_buf(), reason })
+}
+
+/// Reads all tensors of a safetensors file.
+///
+/// # Errors
+/// A file that is missing or not a whole safetensors file.
+pub fn read_tensors(path: &Path, device: &Device) -> Result<HashMap<String, Tensor>> {
+    let bytes = fs::read(path).map_err(|source| io_error(path, source))?;
+    candle_core::safetensors::load_buffer(&bytes, device).map_err(|source| Error::Format {
+        path: path.to_path_buf(),
+        reason: format!("not a whole safetensors file ({source}): it may have been cut short, copy it again"),
+    })
+}
+
+/// Writes tensors as a safetensors file: beside its place, synced, then renamed.
+///
+/// # Errors
+/// The file cannot be written; what stood there before is left as it was.
+pub fn write_tensors<'a>(
+    path: &Path,
+    tensors: impl Iterator<Item = (&'a str, &'a Tensor)>,
+    metadata: &HashMap<String, String>,
+) -> Result<()> {
+    let bytes = safetensors::serialize(tensors, Some(metadata.clone()))
+        .map_err(|source| Error::Format { path: path.to_path_buf(), reason: source.to_string() })?;
+    write_file(path, &bytes)
+}
+
+/// Writes a file beside its place, syncs it and renames it, so that `path` holds either all of it or what stood there before.
+///
+/// # Errors
+/// The file cannot be written, for example because the disk is full; nothing half-written is left.
+pub fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
+    let parent = path.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(parent).map_err(|source| io_error(parent, source))?;
+    let beside = beside(path);
+    let write = || -> std::io::Result<()> {
+        let mut file = fs::File::create(&beside)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&beside, path)?;
+        sync_dir(parent)
+    };
+    write().map_err(|source| {
+        // The first error is the one to tell; a leftover file is harmless.
+        let _ = fs::remove_file(&beside);
+        io_error(path, source)
+    })
+}
+
+/// Makes the names in a folder durable.
+///
+/// # Errors
+/// The system refuses to sync the folder.
+#[cfg(unix)]
+pub fn sync_dir(dir: &Path) -> std::io::Result<()> {
+    fs::File::open(if dir.as_os_str().is_empty() { Path::new(".") } else { dir })?.sync_all()
+}
+
+/// Makes the names in a folder durable: on this system renaming does so by itself.
+///
+/// # Errors
+/// None.
+#[cfg(not(unix))]
+pub fn sync_dir(_dir: &Path) -> std::io::Result<()> {
+    Ok(())
+}
+
+fn beside(path: &Path) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!(".{name}.{}.partial", std::process::id()))
+}
+
+fn with_version<T: Serialize>(value: &T) -> Json {
+    let mut json = to_json(value);
+    if let Json::Object(map) = &mut json {
+        map.insert("_diffusers_version".to_owned(), DIFFUSERS_VERSION.into());
+    }
+    json
+}
+
+/// Every type that is written here is plain data, which always has a JSON form.
+fn to_json<T: Serialize>(value: &T) -> Json {
+    serde_json::to_value(value).unwrap_or(Json::Null)
+}
+
+fn write_json(path: &Path, json: &Json) -> Result<()> {
+    write_file(path, format!("{json:#}\n").as_bytes())
+}
+
+fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
+    let text = fs::read_to_string(path).map_err(|source| io_error(path, source))?;
+    serde_json::from_str(&text)
+        .map_err(|source| Error::Format { path: path.to_path_buf(), reason: source.to_string() })
+}
+
+fn from_json<T: DeserializeOwned>(path: &Path, json: Json) -> Result<T> {
+    serde_json::from_value(json)
+        .map_err(|source| Error::Format { path: path.to_path_buf(), reason: source.to_string() })
+}
+
+fn io_error(path: &Path, source: std::io::Error) -> Error {
+    Error::Io { path: path.to_path_buf(), source }
+}

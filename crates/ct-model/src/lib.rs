@@ -1,0 +1,30 @@
+//! Networks, skip parameterization, seeded initialization and model folders.
+//!
+//! A network is a plain description: it holds indices of parameters, never tensors.
+//! Its weights travel beside it as [`Params`], so that a student, its teacher and every average of the weights
+//! are one network with several sets of numbers.
+//!
+//! - [`Network`] is what a model of any kind must offer; [`Mlp`] and [`UNet2D`] are ours.
+//! - [`ConsistencyModel`] puts the skip parameterization around a network: f(x, `sigma_min`) = x exactly.
+//! - [`Denoiser`] is all that samplers, edits and metrics ask of a model.
+//! - [`folder`] reads and writes models in the layout of a diffusers pipeline.
+
+mod consistency;
+mod denoiser;
+mod error;
+pub mod folder;
+mod layers;
+mod mlp;
+mod network;
+mod noise;
+mod params;
+mod unet;
+
+pub use consistency::{ConsistencyModel, consistency_function};
+pub use denoiser::{Denoiser, NoiseRange};
+pub use error::{Error, Result};
+pub use mlp::{Mlp, MlpConfig};
+pub use network::{Dropout, Input, Network, NetworkConfig};
+pub use noise::normal;
+pub use params::{Builder, Init, ParamId, ParamLayout, ParamSpec, Params, Weights};
+pub use unet::{ResampleKind, SampleSize, TimeEmbedding, TimeScaleShift, UNet2D, UNet2DConfig};

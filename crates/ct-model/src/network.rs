@@ -1,0 +1,89 @@
+//! What a network must offer to be trained and sampled by this program.
+
+use std::sync::Arc;
+
+use ct_kernels::Value;
+use serde::{Deserialize, Serialize};
+
+use crate::{Mlp, MlpConfig, ParamLayout, Result, UNet2D, UNet2DConfig, Weights};
+
+/// What a forward pass is given.
+#[derive(Debug)]
+pub struct Input<'a> {
+    /// Noisy samples, already multiplied by `c_in`: `[B, C, H, W]` or `[B, D]`.
+    pub x: &'a Value,
+    /// What the network is told of the noise, `c_noise` = 250 ln(sigma): `[B]`.
+    pub c_noise: &'a Value,
+    /// One label for each sample, if the network knows classes.
+    pub class_labels: Option<&'a [u32]>,
+    /// Where dropout masks come from; `None` outside training.
+    pub dropout: Option<Dropout<'a>>,
+}
+
+/// The key of a forward pass's dropout masks: two passes with the same key use the same masks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Dropout<'a> {
+    /// Seed of the run.
+    pub seed: u64,
+    /// Number of each image of the batch, counted over the whole run.
+    pub images: &'a [u64],
+}
+
+/// A network F(`c_in` x, `c_noise`): a pure function of its input and its weights.
+///
+/// Networks hold no numbers of their own, so that a student, its teacher and every average share one.
+pub trait Network: Send + Sync + std::fmt::Debug {
+    /// Names, shapes and first values of the parameters.
+    fn layout(&self) -> &Arc<ParamLayout>;
+
+    /// Shape of one sample, without the batch: `[C, H, W]` or `[D]`.
+    fn sample_shape(&self) -> &[usize];
+
+    /// How many classes the network knows, if any.
+    fn num_classes(&self) -> Option<usize>;
+
+    /// What a model folder must hold so that the network can be built again.
+    fn config(&self) -> NetworkConfig;
+
+    /// Runs the network.
+    ///
+    /// # Shapes
+    /// The result has the shape of `input.x`.
+    ///
+    /// # Errors
+    /// An input of another shape, or labels that do not suit the network.
+    fn forward(&self, weights: &Weights, input: &Input<'_>) -> Result<Value>;
+}
+
+/// The configuration of a network, as its model folder holds it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "_class_name")]
+pub enum NetworkConfig {
+    /// The UNet of diffusers.
+    #[serde(rename = "UNet2DModel")]
+    UNet2D(UNet2DConfig),
+    /// A perceptron with residual blocks, for vectors.
+    #[serde(rename = "CtMlp")]
+    Mlp(MlpConfig),
+}
+
+impl NetworkConfig {
+    /// Builds the network.
+    ///
+    /// # Errors
+    /// A configuration that no network can be, or that this program does not support.
+    pub fn build(&self) -> Result<Arc<dyn Network>> {
+        Ok(match self {
+            Self::UNet2D(config) => Arc::new(UNet2D::new(config)?),
+            Self::Mlp(config) => Arc::new(Mlp::new(config)?),
+        })
+    }
+
+    /// Name of the network's class, as diffusers writes it.
+    pub fn class_name(&self) -> &'static str {
+        match self {
+            Self::UNet2D(_) => "UNet2DModel",
+            Self::Mlp(_) => "CtMlp",
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! Halving and doubling the size between levels.
+
+use ct_kernels::{self as ops, Conv2d, Padding, Value};
+
+use super::Pass;
+use super::config::{ResampleKind, UNet2DConfig};
+use super::resnet::{Resample, Resnet};
+use crate::layers::{Conv, Start};
+use crate::{Builder, Result};
+
+/// Halves the size.
+#[derive(Debug)]
+pub(crate) enum Downsample {
+    Conv(Conv),
+    Resnet(Resnet),
+}
+
+impl Downsample {
+    pub(crate) fn new(config: &UNet2DConfig, kind: ResampleKind, channels: usize, b: &Builder) -> Self {
+        let b = b.pp("downsamplers").pp(0);
+        match kind {
+            ResampleKind::Conv => {
+                let padding = match config.downsample_padding {
+                    0 => Padding { top: 0, bottom: 1, left: 0, right: 1 },
+                    size => Padding::all(size),
+                };
+                let conv = Conv2d { stride: 2, padding };
+                Self::Conv(Conv::new(channels, channels, 3, conv, Start::Random, &b.pp("conv")))
+            }
+            ResampleKind::Resnet => {
+                Self::Resnet(Resnet::new(config, channels, channels, 1.0, Some(Resample::Down), &b))
+            }
+        }
+    }
+
+    pub(crate) fn forward(&self, pass: &Pass<'_>, x: &Value) -> Result<Value> {
+        match self {
+            Self::Conv(conv) => conv.forward(pass.weights, x),
+            Self::Resnet(resnet) => resnet.forward(pass, x),
+        }
+    }
+}
+
+/// Doubles the size.
+#[derive(Debug)]
+pub(crate) enum Upsample {
+    Conv(Conv),
+    Resnet(Resnet),
+}
+
+impl Upsample {
+    pub(crate) fn new(config: &UNet2DConfig, kind: ResampleKind, channels: usize, b: &Builder) -> Self {
+        let b = b.pp("upsamplers").pp(0);
+        match kind {
+            ResampleKind::Conv => Self::Conv(Conv::same(channels, channels, Start::Random, &b.pp("conv"))),
+            ResampleKind::Resnet => {
+                Self::Resnet(Resnet::new(config, channels, channels, 1.0, Some(Resample::Up), &b))
+            }
+        }
+    }
+
+    pub(crate) fn forward(&self, pass: &Pass<'_>, x: &Value) -> Result<Value> {
+        match self {
+            Self::Conv(conv) => conv.forward(pass.weights, &ops::upsample_nearest2x(x)?),
+            Self::Resnet(resnet) => resnet.forward(pass, x),
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! The residual block.
+
+use ct_kernels::{self as ops, Activation, Value};
+
+use super::Pass;
+use super::config::{TimeScaleShift, UNet2DConfig};
+use crate::layers::{Conv, DropoutLayer, Linear, Norm, Start};
+use crate::{Builder, Result};
+
+/// A change of size inside a residual block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Resample {
+    Down,
+    Up,
+}
+
+impl Resample {
+    fn apply(self, x: &Value) -> Result<Value> {
+        Ok(match self {
+            Self::Down => ops::avg_pool2x(x)?,
+            Self::Up => ops::upsample_nearest2x(x)?,
+        })
+    }
+}
+
+/// Two normalized convolutions beside a shortcut, told of the noise level between them.
+#[derive(Debug)]
+pub(crate) struct Resnet {
+    norm1: Norm,
+    conv1: Conv,
+    time_emb_proj: Linear,
+    norm2: Norm,
+    dropout: DropoutLayer,
+    conv2: Conv,
+    conv_shortcut: Option<Conv>,
+    resample: Option<Resample>,
+    time_scale_shift: TimeScaleShift,
+    c_out: usize,
+    output_scale: f64,
+}
+
+impl Resnet {
+    pub(crate) fn new(
+        config: &UNet2DConfig,
+        c_in: usize,
+        c_out: usize,
+        output_scale_factor: f64,
+        resample: Option<Resample>,
+        b: &Builder,
+    ) -> Self {
+        let norm = |channels, name| {
+            Norm::new(channels, config.norm_num_groups, config.norm_eps, Activation::Silu, &b.pp(name))
+        };
+        let time_scale_shift = config.resnet_time_scale_shift;
+        let time_width = match time_scale_shift {
+            TimeScaleShift::Default => c_out,
+            TimeScaleShift::ScaleShift => 2 * c_out,
+        };
+        Self {
+            norm1: norm(c_in, "norm1"),
+            conv1: Conv::same(c_in, c_out, Start::Random, &b.pp("conv1")),
+            time_emb_proj: Linear::new(
+                config.embedding_dim(),
+                time_width,
+                Start::Random,
+                &b.pp("time_emb_proj"),
+            ),
+            norm2: norm(c_out, "norm2"),
+            dropout: DropoutLayer::new(config.dropout, b),
+            conv2: Conv::same(c_out, c_out, Start::Zero, &b.pp("conv2")),
+            conv_shortcut: (c_in != c_out).then(|| Conv::pointwise(c_in, c_out, &b.pp("conv_shortcut"))),
+            resample,
+            time_scale_shift,
+            c_out,
+            output_scale: output_scale_factor.recip(),
+        }
+    }
+
+    /// `x: [B, H, W, C_in]` to `[B, H', W', C_out]`.
+    pub(crate) fn forward(&self, pass: &Pass<'_>, x: &Value) -> Result<Value> {
+        let w = pass.weights;
+        let mut h = self.norm1.forward(w, x)?;
+        let mut shortcut = x.clone();
+        if let Some(resample) = self.resample {
+            h = resample.apply(&h)?;
+            shortcut = resample.apply(&shortcut)?;
+        }
+        h = self.conv1.forward(w, &h)?;
+
+        let time = self.time_emb_proj.forward(w, pass.embedding)?;
+        h = match self.time_scale_shift {
+            TimeScaleShift::Default => self.norm2.forward(w, &ops::add_channels(&h, &time)?)?,
+            TimeScaleShift::ScaleShift => {
+                let scale = ops::narrow_channels(&time, 0, self.c_out)?;
+                let shift = ops::narrow_channels(&time, self.c_out, self.c_out)?;
+                self.norm2.forward_modulated(w, &h, &scale, &shift)?
+            }
+        };
+        h = self.dropout.forward(h, pass.dropout)?;
+        h = self.conv2.forward(w, &h)?;
+
+        if let Some(conv) = &self.conv_shortcut {
+            shortcut = conv.forward(w, &shortcut)?;
+        }
+        rescale(ops::add(&shortcut, &h)?, self.output_scale)
+    }
+}
+
+/// `x * scale`, without a pass over memory for the usual 1.
+#[expect(clippy::float_cmp, reason = "exactly 1 is the usual setting, and means that there is nothing to do")]
+pub(crate) fn rescale(x: Value, scale: f64) -> Result<Value> {
+    if scale == 1.0 { Ok(x) } else { Ok(ops::scale(&x, scale)?) }
+}

@@ -1,0 +1,77 @@
+//! Tasks of the workspace, as plain Rust: one file per task.
+//!
+//! Everything here drives `cargo`, `git` and the program `ct` as processes.
+//! No crate of the workspace is imported, so that a task still runs while one of them does not compile.
+//!
+//! Exit codes: 0 success, 1 something failed, 2 the command line asks for something impossible.
+
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a program for a terminal: what it prints is its result"
+)]
+
+mod bench;
+mod ci;
+mod deps;
+mod kill_test;
+mod mistake;
+mod test;
+mod train;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::mistake::Mistake;
+
+/// Tasks of the consistency-models workspace.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Build `ct` for speed and train a model.
+    Train(train::Args),
+    /// Run every test and print one closing line.
+    Test(test::Args),
+    /// Format, lints, crate directions, docs, tests: what must pass before a change goes in.
+    Ci,
+    /// Check which crate imports which, and that all of them share the lints.
+    Deps,
+    /// Kill a training run again and again, and prove that it still ends with the same bytes.
+    KillTest(kill_test::Args),
+    /// Run the benches, beside the peer's when given its Python.
+    Bench(bench::Args),
+}
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().task {
+        Task::Train(args) => train::run(&args),
+        Task::Test(args) => test::run(&args),
+        Task::Ci => ci::run(),
+        Task::Deps => deps::run(),
+        Task::KillTest(args) => kill_test::run(&args),
+        Task::Bench(args) => bench::run(&args),
+    };
+    outcome.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::from(if error.is::<Mistake>() { 2 } else { 1 })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+}

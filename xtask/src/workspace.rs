@@ -1,0 +1,77 @@
+//! What cargo says about the workspace, and the few steps that several tasks share.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use serde::Deserialize;
+use xshell::{Shell, cmd};
+
+/// The answer of `cargo metadata --no-deps`, as far as the tasks need it.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Workspace {
+    #[serde(rename = "workspace_root")]
+    pub(crate) root: PathBuf,
+    pub(crate) target_directory: PathBuf,
+    pub(crate) packages: Vec<Package>,
+}
+
+/// A crate of the workspace.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Package {
+    pub(crate) name: String,
+    pub(crate) manifest_path: PathBuf,
+    pub(crate) dependencies: Vec<Dependency>,
+    pub(crate) features: std::collections::BTreeMap<String, Vec<String>>,
+    pub(crate) targets: Vec<Target>,
+}
+
+/// One line of a crate's dependency tables.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Dependency {
+    /// Name of the package, even where the crate renames it.
+    pub(crate) name: String,
+    pub(crate) kind: Option<DependencyKind>,
+}
+
+/// The table a dependency stands in; cargo says `null` for the ordinary one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum DependencyKind {
+    Dev,
+    Build,
+}
+
+/// Something cargo can build from a crate.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Target {
+    pub(crate) name: String,
+    pub(crate) kind: Vec<String>,
+}
+
+/// Asks cargo about the workspace this program was built from.
+pub(crate) fn load() -> Result<Workspace> {
+    let sh = shell()?;
+    let answer = cmd!(sh, "cargo metadata --format-version 1 --no-deps")
+        .quiet()
+        .read()
+        .context("cargo metadata failed; is cargo on the PATH?")?;
+    serde_json::from_str(&answer).context("cannot read the answer of cargo metadata")
+}
+
+/// A shell that stands in the root of the workspace.
+pub(crate) fn shell() -> Result<Shell> {
+    let sh = Shell::new()?;
+    let member = Path::new(env!("CARGO_MANIFEST_DIR"));
+    sh.change_dir(member.parent().unwrap_or(member));
+    Ok(sh)
+}
+
+/// Builds `ct` for speed, with cargo's progress on the terminal, and returns the path of the program.
+pub(crate) fn build_ct(workspace: &Workspace) -> Result<PathBuf> {
+    let sh = shell()?;
+    cmd!(sh, "cargo build --release --package ct-cli")
+        .run()
+        .context("ct did not build; the compiler's message stands above")?;
+    let program = format!("ct{}", std::env::consts::EXE_SUFFIX);
+    Ok(workspace.target_directory.join("release").join(program))
+}
