@@ -1,3 +1,25 @@
-//! The program `ct`.
+//! The program `ct`: consistency models from the command line.
 
-fn main() {}
+mod cli;
+mod commands;
+mod config;
+mod device;
+mod interrupt;
+mod logging;
+mod mistake;
+mod model_path;
+mod output;
+mod picture;
+mod sampling;
+mod terminal;
+mod training;
+
+use std::process::ExitCode;
+
+/// Keeps the pages of large buffers, which a training step needs again at once.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    cli::main()
+}

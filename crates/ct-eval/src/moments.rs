@@ -50,7 +50,7 @@ impl Moments {
     /// Moments that are known.
     ///
     /// # Shapes
-    /// `mean`: [D]; `covariance`: [D, D], row after row, of which the symmetric part is taken.
+    /// `mean`: `[D]`; `covariance`: `[D, D]`, row after row, of which the symmetric part is taken.
     ///
     /// # Errors
     /// [`Error::Ragged`] when the sizes do not fit, [`Error::NotFinite`] for a NaN or an infinity.
@@ -67,12 +67,12 @@ impl Moments {
         Ok(Self { mean: DVector::from_row_slice(mean), covariance })
     }
 
-    /// The mean, [D].
+    /// The mean, `[D]`.
     pub fn mean(&self) -> &[f64] {
         self.mean.as_slice()
     }
 
-    /// The covariance, [D, D]; it is symmetric, so rows are columns.
+    /// The covariance, `[D, D]`; it is symmetric, so rows are columns.
     pub fn covariance(&self) -> &[f64] {
         self.covariance.as_slice()
     }

@@ -65,7 +65,9 @@ fn nearest_to(query: &[f32], references: &Samples, k: usize, except: Option<usiz
         found.truncate(k);
     }
     found.sort_unstable_by(nearer);
-    found.iter_mut().for_each(|neighbour| neighbour.distance = neighbour.distance.sqrt());
+    for neighbour in &mut found {
+        neighbour.distance = neighbour.distance.sqrt();
+    }
     found
 }
 

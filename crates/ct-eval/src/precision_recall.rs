@@ -14,7 +14,7 @@ use crate::{
     samples::{Samples, check_pair},
 };
 
-/// Fidelity and variety, both in [0, 1].
+/// Fidelity and variety, both in `[0, 1]`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct PrecisionRecall {
     /// Share of generated samples that lie on the manifold of the real ones.

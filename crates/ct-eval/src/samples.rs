@@ -39,7 +39,7 @@ impl Samples {
     /// Samples from a tensor, each flattened.
     ///
     /// # Shapes
-    /// `x`: [N, ..], any float type, on any device.
+    /// `x`: `[N, ..]`, any float type, on any device.
     ///
     /// # Errors
     /// As for [`Samples::new`], or when the tensor cannot be read.

@@ -56,7 +56,9 @@ fn unit_direction(seed: u64, index: u64, dim: usize) -> Vec<f64> {
     let mut stream = Stream::new(seed, Purpose::Eval, 0, index);
     let mut direction: Vec<f64> = (0..dim).map(|_| stream.normal()).collect();
     let norm = direction.iter().map(|v| v * v).sum::<f64>().sqrt();
-    direction.iter_mut().for_each(|v| *v /= norm);
+    for value in &mut direction {
+        *value /= norm;
+    }
     direction
 }
 

@@ -35,3 +35,14 @@ pub use update::{
     sum_of_squares,
 };
 pub use value::Value;
+
+/// Whether the environment's choice of CPU kernels is followed.
+///
+/// `CT_KERNELS=portable|avx2|avx512` forces instructions, `CT_KERNELS_STRICT=1` forbids the Winograd convolution.
+/// A choice that cannot be followed does not stop the work: the best kernels that the CPU has run.
+///
+/// # Errors
+/// A choice that cannot be followed, and why.
+pub fn check_kernels() -> Result<()> {
+    cpu::conv::check_choice().map_err(|error| Error::setting("environment", error.to_string()))
+}

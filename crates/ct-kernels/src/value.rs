@@ -29,14 +29,14 @@ impl Value {
     /// # Errors
     /// When shapes or element types differ.
     pub fn dual(primal: Tensor, tangent: Tensor) -> Result<Self> {
-        Self::from(primal).with_tangent(tangent)
+        Self::from(primal).with_tangent(&Self::from(tangent).primal)
     }
 
     /// The same value, its tangent replaced.
     ///
     /// # Errors
     /// When the tangent's shape or element type differs from the value's.
-    pub fn with_tangent(self, tangent: Tensor) -> Result<Self> {
+    pub fn with_tangent(self, tangent: &Tensor) -> Result<Self> {
         if tangent.shape() != self.primal.shape() {
             let expected = format!("{:?}, as the value", self.primal.dims());
             return Err(Error::shape("dual", "tangent", expected, tangent.dims()));

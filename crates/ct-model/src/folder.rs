@@ -137,11 +137,7 @@ pub fn save(dir: &Path, model: &ConsistencyModel, card: &Card) -> Result<()> {
     write_json(&dir.join(SCHEDULER), &with_version(&scheduler))?;
     write_json(&dir.join(CONFIG), &with_version(&config))?;
     write_json(&dir.join(CARD), &to_json(card))?;
-    write_tensors(
-        &dir.join(WEIGHTS),
-        model.params().iter(),
-        &HashMap::from([("format".to_owned(), "pt".to_owned())]),
-    )?;
+    write_tensors(&dir.join(WEIGHTS), model.params().iter())?;
     // Last, since it is what makes the folder a model.
     write_json(&dir.join(INDEX), &index)
 }
@@ -228,12 +224,10 @@ pub fn read_tensors(path: &Path, device: &Device) -> Result<HashMap<String, Tens
 ///
 /// # Errors
 /// The file cannot be written; what stood there before is left as it was.
-pub fn write_tensors<'a>(
-    path: &Path,
-    tensors: impl Iterator<Item = (&'a str, &'a Tensor)>,
-    metadata: &HashMap<String, String>,
-) -> Result<()> {
-    let bytes = safetensors::serialize(tensors, Some(metadata.clone()))
+pub fn write_tensors<'a>(path: &Path, tensors: impl Iterator<Item = (&'a str, &'a Tensor)>) -> Result<()> {
+    // What PyTorch's readers look for.
+    let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
+    let bytes = safetensors::serialize(tensors, Some(metadata))
         .map_err(|source| Error::Format { path: path.to_path_buf(), reason: source.to_string() })?;
     write_file(path, &bytes)
 }

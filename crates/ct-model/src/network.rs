@@ -61,10 +61,16 @@ pub trait Network: Send + Sync + std::fmt::Debug {
 pub enum NetworkConfig {
     /// The UNet of diffusers.
     #[serde(rename = "UNet2DModel")]
-    UNet2D(UNet2DConfig),
+    UNet2D(Box<UNet2DConfig>),
     /// A perceptron with residual blocks, for vectors.
     #[serde(rename = "CtMlp")]
     Mlp(MlpConfig),
+}
+
+impl From<UNet2DConfig> for NetworkConfig {
+    fn from(config: UNet2DConfig) -> Self {
+        Self::UNet2D(Box::new(config))
+    }
 }
 
 impl NetworkConfig {

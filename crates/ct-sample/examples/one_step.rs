@@ -1,7 +1,7 @@
 //! One evaluation from noise to images, in a grid.
 //!
 //! ```text
-//! cargo run -p ct-sample --example one_step -- out.png               # an analytic stand-in: gray fields with a frame
+//! cargo run -p ct-sample --example one_step -- out.png               # an analytic stand-in: bright fields in a frame
 //! cargo run -p ct-sample --example one_step -- out.png MODEL_FOLDER  # a trained model
 //! ```
 
@@ -24,10 +24,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
         None => (Box::new(stand_in()?), true),
     };
-    let labels: Option<Vec<u32>> = match model.num_classes() {
-        Some(classes) => Some((0..64).map(|i| i % u32::try_from(classes).unwrap_or(1)).collect()),
-        None => None,
-    };
+    // Every class in turn.
+    let labels: Option<Vec<u32>> = model.num_classes().map(|n| (0u32..).take(n).cycle().take(64).collect());
     let draw = Draw { class_labels: labels.as_deref(), clip, ..Draw::new(&*model, 64) };
     let images = one_step(&*model, &SeededNoise { seed: 0, first_index: 0 }, &draw)?;
     let (_, _, height, width) = images.dims4()?;
@@ -35,10 +33,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// A Gaussian over 8x8 images with a bright frame: its consistency function is known, nothing is trained.
+/// A Gaussian over 8x8 images with a dark frame: its consistency function is known, nothing is trained.
 fn stand_in() -> Result<GaussianConsistency, Box<dyn Error>> {
     let frame: Vec<f32> = (0..64)
-        .map(|i| if [0, 7].contains(&(i / 8)) || [0, 7].contains(&(i % 8)) { 0.8 } else { -0.8 })
+        .map(|i| if [0, 7].contains(&(i / 8)) || [0, 7].contains(&(i % 8)) { -0.8 } else { 0.6 })
         .collect();
     let mean = Tensor::from_vec(frame, (1, 8, 8), &Device::Cpu)?;
     let variance = (mean.ones_like()? * 0.03)?;

@@ -19,7 +19,7 @@ pub struct Draw<'a> {
 }
 
 impl<'a> Draw<'a> {
-    /// The first `n` samples without labels, clipped if they are images ([C, H, W]) and not if they are vectors.
+    /// The first `n` samples without labels, clipped if they are images (`[C, H, W]`) and not if they are vectors.
     pub fn new(model: &dyn Denoiser, n: usize) -> Self {
         Self { samples: 0..n, class_labels: None, clip: model.sample_shape().len() == 3 }
     }

@@ -26,7 +26,7 @@ pub fn readable_upscale(height: usize, width: usize) -> usize {
 /// A grid of images on white, row by row, each enlarged by a whole factor without smoothing.
 ///
 /// # Shapes
-/// `x`: [N, C, H, W] in [-1, 1], C = 1 or 3, N > 0.
+/// `x`: `[N, C, H, W]` in [-1, 1], C = 1 or 3, N > 0.
 /// `padding`: pixels between and around the images, after enlarging.
 ///
 /// # Errors

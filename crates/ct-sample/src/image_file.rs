@@ -31,7 +31,7 @@ pub fn save_png(image: &DynamicImage, path: &Path) -> Result<()> {
 /// Writes every image of a batch as `00000.png`, `00001.png`, ... counting from `first_index`.
 ///
 /// # Shapes
-/// `x`: [N, C, H, W] in [-1, 1], C = 1 or 3.
+/// `x`: `[N, C, H, W]` in [-1, 1], C = 1 or 3.
 ///
 /// # Errors
 /// When `x` is not a batch of images, or the folder or a file cannot be written.
@@ -46,7 +46,7 @@ pub fn save_all(x: &Tensor, dir: &Path, first_index: usize) -> Result<Vec<PathBu
 /// Reads a PNG, JPEG or WebP as a batch of one in the model's shape; see [`from_image`].
 ///
 /// # Shapes
-/// `shape`: [C, H, W] of the model, C = 1 or 3; the result is [1, C, H, W] f32 in [-1, 1] on `device`.
+/// `shape`: `[C, H, W]` of the model, C = 1 or 3; the result is `[1, C, H, W]` f32 in [-1, 1] on `device`.
 ///
 /// # Errors
 /// When the file cannot be read or decoded, or `shape` is not that of an image.

@@ -21,7 +21,7 @@ use crate::{
 /// Samples with a single evaluation at `sigma_max`.
 ///
 /// # Shapes
-/// The result is [n, C, H, W] or [n, D] f32, on the model's device.
+/// The result is `[n, C, H, W]` or `[n, D]` f32, on the model's device.
 ///
 /// # Errors
 /// When the labels or the noise do not fit, or the model fails.
@@ -32,7 +32,7 @@ pub fn one_step(model: &dyn Denoiser, noise: &dyn NoiseSource, draw: &Draw<'_>) 
 /// Samples with one evaluation per noise level.
 ///
 /// # Shapes
-/// `sigmas`: strictly descending, each in (`sigma_min`, `sigma_max`]; the result is [n, C, H, W] or [n, D] f32.
+/// `sigmas`: strictly descending, each in (`sigma_min`, `sigma_max`]; the result is `[n, C, H, W]` or `[n, D]` f32.
 ///
 /// # Errors
 /// When the levels, the labels or the noise do not fit, or the model fails.
@@ -53,7 +53,7 @@ pub fn multistep(
 /// start + `sigma_0` `z_0`, and `project` puts back what is known after each evaluation.
 ///
 /// # Shapes
-/// `start`: [n, C, H, W] or [n, D] f32 on the model's device; `project` keeps the shape; the result has it.
+/// `start`: `[n, C, H, W]` or `[n, D]` f32 on the model's device; `project` keeps the shape; the result has it.
 ///
 /// # Errors
 /// When the levels, the labels, the start or the noise do not fit, or the model or `project` fails.

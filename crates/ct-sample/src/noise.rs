@@ -12,7 +12,7 @@ pub trait NoiseSource {
     /// The noise of evaluation `step` (0 is the start) for the given samples.
     ///
     /// # Shapes
-    /// `shape` is that of one sample, [C, H, W] or [D]; the result is [samples, ..shape] f32 on `device`.
+    /// `shape` is that of one sample, `[C, H, W]` or `[D]`; the result is `[samples, ..shape]` f32 on `device`.
     ///
     /// # Errors
     /// When the source does not hold that step, those samples or that shape.

@@ -17,7 +17,7 @@ use crate::{draw::Draw, error::Result, noise::NoiseSource, sigmas::check_ode_sig
 ///
 /// # Shapes
 /// `sigmas`: the levels to visit, strictly descending from at most `sigma_max`; the last may be 0
-/// (see [`ode_sigmas`](crate::ode_sigmas)). The result is [n, C, H, W] or [n, D] f32, at the last level.
+/// (see [`ode_sigmas`](crate::ode_sigmas)). The result is `[n, C, H, W]` or `[n, D]` f32, at the last level.
 ///
 /// # Errors
 /// When the levels, the labels or the noise do not fit, or the model fails.

@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 /// Pixels of a batch, channels last, rounded as diffusers does: round(255 clamp(x/2 + 1/2, 0, 1)), ties to even.
 ///
 /// # Shapes
-/// `x`: [N, C, H, W] in [-1, 1], any float type, C = 1 or 3; the result is N images of H * W * C bytes.
+/// `x`: `[N, C, H, W]` in [-1, 1], any float type, C = 1 or 3; the result is N images of H * W * C bytes.
 ///
 /// # Errors
 /// [`Error::Shape`] when `x` is not a batch of gray or RGB images.
@@ -24,7 +24,7 @@ pub fn to_rgb8(x: &Tensor) -> Result<Vec<Vec<u8>>> {
 /// The images of a batch.
 ///
 /// # Shapes
-/// `x`: [N, C, H, W] in [-1, 1], C = 1 (gray images) or 3 (RGB images).
+/// `x`: `[N, C, H, W]` in [-1, 1], C = 1 (gray images) or 3 (RGB images).
 ///
 /// # Errors
 /// As for [`to_rgb8`].
@@ -48,7 +48,7 @@ pub fn to_images(x: &Tensor) -> Result<Vec<DynamicImage>> {
 /// where its size differs, gray by the weights of ITU-R BT.601 where the model has one channel.
 ///
 /// # Shapes
-/// `shape`: [C, H, W] of the model, C = 1 or 3; the result is [1, C, H, W] f32 in [-1, 1] on `device`.
+/// `shape`: `[C, H, W]` of the model, C = 1 or 3; the result is `[1, C, H, W]` f32 in [-1, 1] on `device`.
 ///
 /// # Errors
 /// [`Error::Shape`] when `shape` is not that of a gray or RGB image.
@@ -140,7 +140,7 @@ mod tests {
         assert_eq!(to_rgb8(&x).unwrap(), [[0, 255, 0, 255, 255, 0]]);
         let image = to_images(&x).unwrap().remove(0);
         let back = from_image(&image, &[3, 1, 2], &Device::Cpu).unwrap();
-        assert_eq!(back.to_vec2_flat(), x.to_vec2_flat());
+        assert_eq!(back.flat(), x.flat());
     }
 
     #[test]
@@ -148,16 +148,16 @@ mod tests {
         let clear = DynamicImage::ImageRgba8(RgbaImage::new(7, 5));
         let x = from_image(&clear, &[3, 4, 4], &Device::Cpu).unwrap();
         assert_eq!(x.dims(), &[1, 3, 4, 4]);
-        assert!(x.to_vec2_flat().iter().all(|&v| v == 1.0));
+        assert_eq!(to_rgb8(&x).unwrap(), [[255; 48]]);
         assert!(matches!(from_image(&clear, &[2, 4, 4], &Device::Cpu), Err(Error::Shape { .. })));
         assert!(matches!(from_image(&clear, &[1, 0, 4], &Device::Cpu), Err(Error::Shape { .. })));
     }
 
     trait Flat {
-        fn to_vec2_flat(&self) -> Vec<f32>;
+        fn flat(&self) -> Vec<f32>;
     }
     impl Flat for Tensor {
-        fn to_vec2_flat(&self) -> Vec<f32> {
+        fn flat(&self) -> Vec<f32> {
             self.flatten_all().unwrap().to_vec1().unwrap()
         }
     }

@@ -21,12 +21,12 @@ impl RecordedNoise {
     /// Noise from tensors, one per evaluation.
     ///
     /// # Shapes
-    /// Each of `steps`: [N, C, H, W] or [N, D], all the same, any float type; `class_labels`: N of them.
+    /// Each of `steps`: `[N, C, H, W]` or `[N, D]`, all the same, any float type; `class_labels`: N of them.
     ///
     /// # Errors
     /// [`Error::NoSigmas`] without a step, [`Error::Shape`] when the shapes differ,
     /// [`Error::LabelCount`] when there is not one label per sample.
-    pub fn new(steps: Vec<Tensor>, class_labels: Option<Vec<u32>>) -> Result<Self> {
+    pub fn new(steps: &[Tensor], class_labels: Option<Vec<u32>>) -> Result<Self> {
         let shape = steps.first().ok_or(Error::NoSigmas)?.dims().to_vec();
         for (index, step) in steps.iter().enumerate() {
             if step.dims() != shape || shape.len() < 2 {
@@ -60,7 +60,7 @@ impl RecordedNoise {
             Some(labels) => Some(labels.flatten_all()?.to_dtype(DType::U32)?.to_vec1()?),
             None => None,
         };
-        Self::new(steps, class_labels)
+        Self::new(&steps, class_labels)
     }
 
     /// Number of samples.
@@ -111,7 +111,7 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_refused() {
-        let noise = RecordedNoise::new(vec![zeros(&[2, 3], DType::F64)], None).unwrap();
+        let noise = RecordedNoise::new(&[zeros(&[2, 3], DType::F64)], None).unwrap();
         let device = &Device::Cpu;
         assert_eq!(noise.noise(0, 0..2, &[3], device).unwrap().dtype(), DType::F32);
         assert!(matches!(noise.noise(0, 0..2, &[4], device), Err(Error::Shape { .. })));
@@ -123,9 +123,9 @@ mod tests {
             noise.noise(0, 1..3, &[3], device),
             Err(Error::NoiseSamplesMissing { needed: 2, available: 2 })
         ));
-        let different = vec![zeros(&[2, 3], DType::F32), zeros(&[2, 4], DType::F32)];
-        assert!(matches!(RecordedNoise::new(different, None), Err(Error::Shape { .. })));
-        let label_missing = RecordedNoise::new(vec![zeros(&[2, 3], DType::F32)], Some(vec![1]));
+        let different = [zeros(&[2, 3], DType::F32), zeros(&[2, 4], DType::F32)];
+        assert!(matches!(RecordedNoise::new(&different, None), Err(Error::Shape { .. })));
+        let label_missing = RecordedNoise::new(&[zeros(&[2, 3], DType::F32)], Some(vec![1]));
         assert!(matches!(label_missing, Err(Error::LabelCount { labels: 1, samples: 2 })));
     }
 

@@ -28,7 +28,7 @@ impl Gaussian {
     /// A Gaussian of the given mean and variance.
     ///
     /// # Shapes
-    /// Both: [C, H, W] or [D].
+    /// Both: `[C, H, W]` or `[D]`.
     ///
     /// # Errors
     /// [`Error::Shape`] when they differ in shape.
@@ -56,7 +56,7 @@ impl Gaussian {
     /// Where the ODE takes x from one level to another.
     ///
     /// # Shapes
-    /// `x`: [B, ..] at the level `from`; the result has its shape, at the level `to`.
+    /// `x`: `[B, ..]` at the level `from`; the result has its shape, at the level `to`.
     ///
     /// # Errors
     /// When the shapes do not fit.

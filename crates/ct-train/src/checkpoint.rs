@@ -49,14 +49,13 @@ struct Version {
 /// # Errors
 /// A file that cannot be written.
 pub fn write_checkpoint(dir: &Path, trainer: &Trainer, card: &Card) -> Result<()> {
-    let none = HashMap::new();
-    folder::write_tensors(&dir.join(WEIGHTS), trainer.params.iter(), &none)?;
+    folder::write_tensors(&dir.join(WEIGHTS), trainer.params.iter())?;
     if let Some(target) = &trainer.target {
-        folder::write_tensors(&dir.join(TARGET), target.iter(), &none)?;
+        folder::write_tensors(&dir.join(TARGET), target.iter())?;
     }
     let moments: Vec<(String, &Tensor)> = trainer.optimizer.state().collect();
     let moments = moments.iter().map(|(name, tensor)| (name.as_str(), *tensor));
-    folder::write_tensors(&dir.join(OPTIMIZER), moments, &none)?;
+    folder::write_tensors(&dir.join(OPTIMIZER), moments)?;
     for average in &trainer.averages {
         let card = Card {
             step: Some(trainer.step),
@@ -122,7 +121,10 @@ pub fn read_checkpoint(dir: &Path, trainer: &mut Trainer) -> Result<()> {
 }
 
 /// The model folder of the first average in the checkpoint `dir`, after its checksums are verified.
-pub(crate) fn first_average(dir: &Path) -> Result<PathBuf> {
+///
+/// # Errors
+/// A checkpoint of a newer format, or one that is cut short or changed.
+pub fn first_average(dir: &Path) -> Result<PathBuf> {
     let state = verify(dir)?;
     let name = state.averages.first().ok_or_else(|| damaged(dir, "it holds no average of the weights"))?;
     Ok(dir.join(name))
@@ -175,20 +177,20 @@ fn checksums(dir: &Path) -> Result<BTreeMap<String, String>> {
 
 fn checksum(path: &Path) -> Result<String> {
     let bytes = fs::read(path).map_err(|source| Error::Io { path: path.to_path_buf(), source })?;
-    Ok(Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(Sha256::digest(&bytes).iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}")))
 }
 
+/// The two kinds of moments, by the names of their parameters. A name of another kind is left in, to be reported.
 fn split_moments(tensors: HashMap<String, Tensor>) -> (HashMap<String, Tensor>, HashMap<String, Tensor>) {
-    let mut moments = (HashMap::new(), HashMap::new());
-    for (name, tensor) in tensors {
-        match name.split_once('.') {
-            Some(("mean", name)) => moments.0.insert(name.to_owned(), tensor),
-            Some(("mean_square", name)) => moments.1.insert(name.to_owned(), tensor),
-            // Left in, so that it is reported as not part of the network.
-            _ => moments.0.insert(name, tensor),
-        };
-    }
-    moments
+    let (squares, means): (Vec<_>, Vec<_>) =
+        tensors.into_iter().partition(|(name, _)| name.starts_with("mean_square."));
+    let strip = |kind: &'static str| {
+        move |(name, tensor): (String, Tensor)| (name.strip_prefix(kind).unwrap_or(&name).to_owned(), tensor)
+    };
+    (
+        means.into_iter().map(strip("mean.")).collect(),
+        squares.into_iter().map(strip("mean_square.")).collect(),
+    )
 }
 
 fn fit(

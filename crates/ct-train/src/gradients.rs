@@ -19,13 +19,14 @@ impl Gradients {
     }
 
     /// Adds the gradients of another part of the batch.
+    ///
+    /// Two gradients may share their memory, so that nothing is added in place.
     pub(crate) fn add(&mut self, other: Self) -> Result<()> {
         for (sum, part) in self.0.iter_mut().zip(other.0) {
-            match (&sum, part) {
-                (Some(sum), Some(part)) => ct_kernels::add_in_place(sum, &part)?,
-                (None, part) => *sum = part,
-                (Some(_), None) => {}
-            }
+            *sum = match (sum.take(), part) {
+                (Some(sum), Some(part)) => Some((sum + part)?),
+                (sum, part) => sum.or(part),
+            };
         }
         Ok(())
     }
@@ -39,10 +40,10 @@ impl Gradients {
     }
 
     /// Scales all gradients so that their norm is at most `max_norm`.
-    pub(crate) fn clip(&self, norm: f64, max_norm: Option<f64>) -> Result<()> {
+    pub(crate) fn clip(&mut self, norm: f64, max_norm: Option<f64>) -> Result<()> {
         let Some(max_norm) = max_norm.filter(|&max_norm| norm > max_norm) else { return Ok(()) };
-        for gradient in self.0.iter().flatten() {
-            ct_kernels::scale_in_place(gradient, max_norm / norm)?;
+        for gradient in self.0.iter_mut().flatten() {
+            *gradient = (&*gradient * (max_norm / norm))?;
         }
         Ok(())
     }

@@ -19,7 +19,7 @@ mod run_folder;
 mod trainer;
 
 pub use average::Average;
-pub use checkpoint::{STATE_VERSION, read_checkpoint, write_checkpoint};
+pub use checkpoint::{STATE_VERSION, first_average, read_checkpoint, write_checkpoint};
 pub use config::{CtConfig, EctConfig, IctConfig, LossKind, LrSchedule, OptimizerKind, Recipe, TrainConfig};
 pub use error::{Error, Result};
 pub use gradients::Gradients;

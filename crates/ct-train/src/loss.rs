@@ -29,11 +29,9 @@ impl Examples {
         if rows.len() == self.pairs.len() {
             return Ok(self.clone());
         }
-        let numbers: Vec<i64> = rows.iter().map(|&row| row as i64).collect();
-        let numbers = Tensor::new(numbers, self.x0.device())?;
         Ok(Self {
-            x0: self.x0.index_select(&numbers, 0)?,
-            noise: self.noise.index_select(&numbers, 0)?,
+            x0: select_rows(&self.x0, rows)?,
+            noise: select_rows(&self.noise, rows)?,
             pairs: rows.iter().map(|&row| self.pairs[row]).collect(),
             labels: self.labels.as_ref().map(|labels| rows.iter().map(|&row| labels[row]).collect()),
             images: rows.iter().map(|&row| self.images[row]).collect(),
@@ -105,6 +103,11 @@ fn add_noise(x0: &Tensor, noise: &Tensor, sigma: &[f64]) -> Result<Tensor> {
     let sigma =
         Tensor::new(sigma, &Device::Cpu)?.to_dtype(x0.dtype())?.to_device(x0.device())?.reshape(shape)?;
     Ok((x0 + noise.broadcast_mul(&sigma)?)?)
+}
+
+fn select_rows(x: &Tensor, rows: &[usize]) -> Result<Tensor> {
+    let rows = rows.iter().map(|&row| x.narrow(0, row, 1)).collect::<candle_core::Result<Vec<_>>>()?;
+    Ok(Tensor::cat(&rows, 0)?)
 }
 
 /// `x` with some rows replaced by `with`.

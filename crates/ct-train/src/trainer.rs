@@ -111,7 +111,7 @@ impl Trainer {
     /// A loss or gradient that is not finite, before it reaches the weights.
     pub fn step(&mut self) -> Result<StepReport> {
         let (start, step) = (Instant::now(), self.step);
-        let (loss, gradients) = self.loss_and_gradients()?;
+        let (loss, mut gradients) = self.loss_and_gradients()?;
         let grad_norm = finite(loss, &gradients, step)?;
         gradients.clip(grad_norm, self.config.max_grad_norm)?;
         let lr = self.learning_rate.at(step, self.config.steps);
@@ -172,7 +172,9 @@ impl Trainer {
         let uniform = |&image: &u64| Stream::new(self.seed, Purpose::Sigma, image, 0).uniform();
         let mut pairs = self.objective.pairs(self.step, &images.iter().map(uniform).collect::<Vec<_>>())?;
         let share = size as f64 / self.config.batch_size as f64;
-        pairs.iter_mut().for_each(|pair| pair.weight *= share);
+        for pair in &mut pairs {
+            pair.weight *= share;
+        }
         let noise = normal(
             self.seed,
             Purpose::Noise,

@@ -1,5 +1,7 @@
 //! Every measure against cases with a known answer.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests may panic")]
+
 mod frechet;
 mod gaussians;
 mod kernels;

@@ -2,9 +2,13 @@
 
 pub(crate) mod access;
 pub(crate) mod block;
+pub(crate) mod buffer;
+pub(crate) mod conv;
+pub(crate) mod matrix;
 pub(crate) mod real;
 pub(crate) mod simd;
 
 pub(crate) use access::{read, tensor, write};
 pub(crate) use block::{BLOCK, build, build_with, fold_rows, map, map2, sum_blocks};
+pub(crate) use buffer::{overwritten, overwritten_if_needed};
 pub(crate) use real::Real;

@@ -7,6 +7,7 @@
 use candle_core::Tensor;
 
 use super::{Place, check_dims, place};
+use crate::cpu::matrix::{Matrix, dot, largest, product, sum, transpose};
 use crate::cpu::{self, Real};
 use crate::{Context, Error, Keeps, Op, Result, Value, apply};
 
@@ -148,12 +149,16 @@ fn forward<T: Real>(sizes: Sizes, inputs: &[&Tensor]) -> Result<(Tensor, Vec<Ten
         |b, out, normalizers| {
             for (h, normalizers) in normalizers.chunks_exact_mut(queries).enumerate() {
                 let qh = sizes.head(q, queries, b, h);
-                let kt = transposed(&sizes.head(k, keys, b, h), keys, dim);
-                let mut p = product(&qh, &kt, [queries, dim, keys]);
+                let kt = transpose(&sizes.head(k, keys, b, h), dim);
+                let mut p = product(Matrix::new(&qh, dim), &kt, [queries, dim, keys]);
                 for (row, normalizer) in p.chunks_exact_mut(keys).zip(normalizers) {
                     *normalizer = softmax(row, sizes.scale());
                 }
-                sizes.put_head(out, &product(&p, &sizes.head(v, keys, b, h), [queries, keys, dim]), h);
+                sizes.put_head(
+                    out,
+                    &product(Matrix::new(&p, keys), &sizes.head(v, keys, b, h), [queries, keys, dim]),
+                    h,
+                );
             }
         },
     );
@@ -174,7 +179,7 @@ fn backward<T: Real>(
     let gc = grad.contiguous()?;
     let (q, k, v) = (cpu::read::<T>(&qc)?, cpu::read::<T>(&kc)?, cpu::read::<T>(&vc)?);
     let (grad, normalizers) = (cpu::read::<T>(&gc)?, cpu::read::<T>(normalizers)?);
-    let (q, k, v, grad, normalizers): (&[T], &[T], &[T], &[T], &[T]) = (&q, &k, &v, &grad, &normalizers);
+    let [q, k, v, grad, normalizers]: [&[T]; 5] = [&q, &k, &v, &grad, &normalizers];
     let Sizes { queries, keys, channels, heads, .. } = sizes;
     let dim = sizes.dim();
 
@@ -196,14 +201,22 @@ fn backward<T: Real>(
                 let normalizers = &normalizers[(b * heads + h) * queries..][..queries];
                 let p = probabilities(sizes, &qh, &kh, normalizers);
 
-                let vt = transposed(&sizes.head(v, keys, b, h), keys, dim);
-                let mut ds = product(&go, &vt, [queries, dim, keys]);
-                sizes.put_head(by_v, &transposed_product(&p, &go, [queries, keys, dim]), h);
+                let vt = transpose(&sizes.head(v, keys, b, h), dim);
+                let mut ds = product(Matrix::new(&go, dim), &vt, [queries, dim, keys]);
+                sizes.put_head(
+                    by_v,
+                    &product(Matrix::new(&p, keys).transposed(), &go, [keys, queries, dim]),
+                    h,
+                );
                 for (ds, p) in ds.chunks_exact_mut(keys).zip(p.chunks_exact(keys)) {
                     softmax_slope(ds, p, sizes.scale());
                 }
-                sizes.put_head(by_q, &product(&ds, &kh, [queries, keys, dim]), h);
-                sizes.put_head(by_k, &transposed_product(&ds, &qh, [queries, keys, dim]), h);
+                sizes.put_head(by_q, &product(Matrix::new(&ds, keys), &kh, [queries, keys, dim]), h);
+                sizes.put_head(
+                    by_k,
+                    &product(Matrix::new(&ds, keys).transposed(), &qh, [keys, queries, dim]),
+                    h,
+                );
             }
         },
     );
@@ -242,16 +255,18 @@ fn jvp<T: Real>(
                 let (qh, kh) = (query(0), key(1));
                 let normalizers = &normalizers[(b * heads + h) * queries..][..queries];
                 let p = probabilities(sizes, &qh, &kh, normalizers);
-                let mut s = product(&query(3), &transposed(&kh, keys, dim), [queries, dim, keys]);
-                let right = product(&qh, &transposed(&key(4), keys, dim), [queries, dim, keys]);
+                let mut s = product(Matrix::new(&query(3), dim), &transpose(&kh, dim), [queries, dim, keys]);
+                let right = product(Matrix::new(&qh, dim), &transpose(&key(4), dim), [queries, dim, keys]);
                 for (s, right) in s.iter_mut().zip(right) {
                     *s += right;
                 }
                 for (s, p) in s.chunks_exact_mut(keys).zip(p.chunks_exact(keys)) {
                     softmax_slope(s, p, sizes.scale());
                 }
-                let mut o = product(&s, &key(2), [queries, keys, dim]);
-                for (o, right) in o.iter_mut().zip(product(&p, &key(5), [queries, keys, dim])) {
+                let mut o = product(Matrix::new(&s, keys), &key(2), [queries, keys, dim]);
+                for (o, right) in
+                    o.iter_mut().zip(product(Matrix::new(&p, keys), &key(5), [queries, keys, dim]))
+                {
                     *o += right;
                 }
                 sizes.put_head(out, &o, h);
@@ -264,8 +279,8 @@ fn jvp<T: Real>(
 /// P of one head, from the saved normalizers.
 #[inline(always)]
 fn probabilities<T: Real>(sizes: Sizes, q: &[T], k: &[T], normalizers: &[T]) -> Vec<T> {
-    let kt = transposed(k, sizes.keys, sizes.dim());
-    let mut p = product(q, &kt, [sizes.queries, sizes.dim(), sizes.keys]);
+    let kt = transpose(k, sizes.dim());
+    let mut p = product(Matrix::new(q, sizes.dim()), &kt, [sizes.queries, sizes.dim(), sizes.keys]);
     let scale = sizes.scale::<T>();
     for (row, &normalizer) in p.chunks_exact_mut(sizes.keys).zip(normalizers) {
         for p in row {
@@ -278,72 +293,26 @@ fn probabilities<T: Real>(sizes: Sizes, q: &[T], k: &[T], normalizers: &[T]) -> 
 /// softmax(scale row) in place; returns the logarithm of the normalizer.
 #[inline(always)]
 fn softmax<T: Real>(row: &mut [T], scale: T) -> T {
-    let mut largest = row[0] * scale;
     for x in &mut *row {
         *x *= scale;
-        if *x > largest {
-            largest = *x;
-        }
     }
+    let top = largest(row);
     for x in &mut *row {
-        *x = (*x - largest).exp();
+        *x = (*x - top).exp();
     }
-    let sum: f64 = row.iter().map(|x| x.to_f64()).sum();
-    let inverse = T::from_f64(1.0 / sum);
+    let total = sum(row).to_f64();
+    let inverse = T::from_f64(1.0 / total);
     for x in &mut *row {
         *x *= inverse;
     }
-    largest + T::from_f64(sum.ln())
+    top + T::from_f64(total.ln())
 }
 
 /// row <- scale p (row - sum(p row)).
 #[inline(always)]
 fn softmax_slope<T: Real>(row: &mut [T], p: &[T], scale: T) {
-    let mut sum = T::ZERO;
-    for (&x, &p) in row.iter().zip(p) {
-        sum += x * p;
-    }
+    let sum = dot(row, p);
     for (x, &p) in row.iter_mut().zip(p) {
         *x = scale * p * (*x - sum);
     }
-}
-
-/// The transpose of a matrix of `rows` times `columns`.
-#[inline(always)]
-fn transposed<T: Real>(x: &[T], rows: usize, columns: usize) -> Vec<T> {
-    let mut out = vec![T::ZERO; rows * columns];
-    for (r, row) in x.chunks_exact(columns).enumerate() {
-        for (c, &x) in row.iter().enumerate() {
-            out[c * rows + r] = x;
-        }
-    }
-    out
-}
-
-/// a b, of dimensions m x k and k x n.
-#[inline(always)]
-fn product<T: Real>(a: &[T], b: &[T], [m, k, n]: [usize; 3]) -> Vec<T> {
-    let mut out = vec![T::ZERO; m * n];
-    for (out, a) in out.chunks_exact_mut(n).zip(a.chunks_exact(k)) {
-        for (&a, b) in a.iter().zip(b.chunks_exact(n)) {
-            for (out, &b) in out.iter_mut().zip(b) {
-                *out += a * b;
-            }
-        }
-    }
-    out
-}
-
-/// a^T b, of dimensions m x k and m x n.
-#[inline(always)]
-fn transposed_product<T: Real>(a: &[T], b: &[T], [m, k, n]: [usize; 3]) -> Vec<T> {
-    let mut out = vec![T::ZERO; k * n];
-    for (a, b) in a.chunks_exact(k).zip(b.chunks_exact(n)).take(m) {
-        for (&a, out) in a.iter().zip(out.chunks_exact_mut(n)) {
-            for (out, &b) in out.iter_mut().zip(b) {
-                *out += a * b;
-            }
-        }
-    }
-    out
 }

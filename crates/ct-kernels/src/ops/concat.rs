@@ -11,7 +11,7 @@ const NAME: &str = "concat_channels";
 /// Concatenation along the last dimension.
 ///
 /// # Shapes
-/// Each input [.., C_i], equal but for the last dimension; the result [.., sum of C_i].
+/// Each input `[.., C_i]`, equal but for the last dimension; the result `[.., sum of C_i]`.
 ///
 /// # Errors
 /// When there is no input, or shapes do not fit.

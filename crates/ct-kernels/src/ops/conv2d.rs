@@ -3,8 +3,9 @@
 use candle_core::Tensor;
 
 use super::linear::sum_rows;
-use super::{check_dims, image_dims, place, sum_of};
-use crate::{Context, Error, Keeps, Op, Result, Value, apply, reference};
+use super::{Place, check_dims, place, sum_of};
+use crate::cpu::conv::{self, ConvShape};
+use crate::{Context, Error, Keeps, Op, Result, Value, apply, cpu, reference};
 
 const NAME: &str = "conv2d";
 
@@ -44,22 +45,6 @@ impl Padding {
     }
 }
 
-/// The sizes of one convolution.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct ConvShape {
-    pub(crate) batch: usize,
-    pub(crate) height: usize,
-    pub(crate) width: usize,
-    pub(crate) channels_in: usize,
-    pub(crate) channels_out: usize,
-    pub(crate) kernel_height: usize,
-    pub(crate) kernel_width: usize,
-    pub(crate) height_out: usize,
-    pub(crate) width_out: usize,
-    pub(crate) stride: usize,
-    pub(crate) padding: Padding,
-}
-
 /// Cross-correlation of images with a kernel, as deep learning calls a convolution.
 ///
 /// # Shapes
@@ -94,30 +79,21 @@ impl Convolution {
             let expected = format!("[Cout, {channels_in}, kh, kw], for x {x:?}");
             return Err(Error::shape(NAME, "w", expected, w));
         }
-        let size_out = |size: usize, kernel: usize| {
-            (kernel > 0).then_some(())?;
-            Some(size.checked_sub(kernel)? / stride + 1)
-        };
-        let (Some(height_out), Some(width_out)) = (
-            size_out(height + padding.top + padding.bottom, kernel_height),
-            size_out(width + padding.left + padding.right, kernel_width),
-        ) else {
-            let expected = format!("at least as large as the kernel {w:?} with {padding:?}");
-            return Err(Error::shape(NAME, "x", expected, x));
-        };
-        Ok(ConvShape {
+        let shape = ConvShape {
             batch,
             height,
             width,
-            channels_in,
-            channels_out,
-            kernel_height,
-            kernel_width,
-            height_out,
-            width_out,
+            c_in: channels_in,
+            c_out: channels_out,
+            kernel: [kernel_height, kernel_width],
             stride,
-            padding,
-        })
+            padding: [padding.top, padding.bottom, padding.left, padding.right],
+        };
+        if kernel_height * kernel_width == 0 || shape.out_height() * shape.out_width() == 0 {
+            let expected = format!("at least as large as the kernel {w:?} with {padding:?}");
+            return Err(Error::shape(NAME, "x", expected, x));
+        }
+        Ok(shape)
     }
 }
 
@@ -128,25 +104,27 @@ impl Op for Convolution {
 
     fn forward(&self, inputs: &[&Tensor]) -> Result<(Tensor, Vec<Tensor>)> {
         let (x, w) = (inputs[0], inputs[1]);
-        place(NAME, inputs)?;
-        image_dims(NAME, "x", x, "[B, H, W, Cin]")?;
         let shape = self.shape(x.dims(), w.dims())?;
-        if let Some(b) = inputs.get(2) {
-            check_dims(NAME, "b", b, &[shape.channels_out])?;
+        let bias = inputs.get(2).copied();
+        if let Some(b) = bias {
+            check_dims(NAME, "b", b, &[shape.c_out])?;
         }
-        let output = reference::conv2d_forward(x, w, inputs.get(2).copied(), &shape)?;
+        let output = match place(NAME, inputs)? {
+            Place::CpuF32 => forward_f32(&shape, x, w, bias),
+            Place::CpuF64 => reference::conv2d_forward::<f64>(&shape, x, w, bias),
+        }?;
         Ok((output, Vec::new()))
     }
 
     fn backward(&self, ctx: &Context<'_>, grad: &Tensor) -> Result<Vec<Option<Tensor>>> {
         let (x, w) = (ctx.input(0)?, ctx.input(1)?);
         let shape = self.shape(x.dims(), w.dims())?;
-        let by_x = if ctx.needs(0) { Some(reference::conv2d_by_input(w, grad, &shape)?) } else { None };
-        let by_w = if ctx.needs(1) { Some(reference::conv2d_by_weight(x, grad, &shape)?) } else { None };
-        let mut grads = vec![by_x, by_w];
-        if ctx.num_inputs() == 3 {
-            grads.push(if ctx.needs(2) { Some(sum_rows(grad)?) } else { None });
-        }
+        let needs = [ctx.needs(0), ctx.needs(1), ctx.needs(2)];
+        let mut grads = Vec::from(match place(NAME, &[x, grad])? {
+            Place::CpuF32 => backward_f32(&shape, x, w, grad, needs),
+            Place::CpuF64 => backward_f64(&shape, x, w, grad, needs),
+        }?);
+        grads.truncate(ctx.num_inputs());
         Ok(grads)
     }
 
@@ -163,4 +141,49 @@ impl Op for Convolution {
     fn keeps(&self) -> Keeps {
         Keeps::INPUTS
     }
+}
+
+#[expect(unsafe_code, reason = "the output is not cleared before it is written")]
+fn forward_f32(shape: &ConvShape, x: &Tensor, w: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+    let (x, w) = (x.contiguous()?, w.contiguous()?);
+    let bias = bias.map(Tensor::contiguous).transpose()?;
+    let (x, w) = (cpu::read(&x)?, cpu::read(&w)?);
+    let bias = bias.as_ref().map(cpu::read).transpose()?;
+    // SAFETY: the kernel overwrites all of y and reads none of it.
+    let y =
+        unsafe { cpu::overwritten(shape.output_len(), |y| conv::forward(shape, &x, &w, bias.as_deref(), y)) };
+    cpu::tensor(y, &[shape.batch, shape.out_height(), shape.out_width(), shape.c_out])
+}
+
+/// The gradients by x, w and bias that are needed.
+#[expect(unsafe_code, reason = "the gradients are not cleared before they are written")]
+fn backward_f32(
+    shape: &ConvShape,
+    x: &Tensor,
+    w: &Tensor,
+    grad: &Tensor,
+    needs: [bool; 3],
+) -> Result<[Option<Tensor>; 3]> {
+    let (xc, wc, gc) = (x.contiguous()?, w.contiguous()?, grad.contiguous()?);
+    let (xs, ws, gs) = (cpu::read(&xc)?, cpu::read(&wc)?, cpu::read(&gc)?);
+    // SAFETY: the kernel overwrites all of the gradients that it is given.
+    unsafe {
+        cpu::overwritten_if_needed([x.dims(), w.dims(), &[shape.c_out]], needs, |[dx, dw, db]| {
+            conv::backward(shape, &xs, &ws, &gs, dx, dw, db);
+        })
+    }
+}
+
+fn backward_f64(
+    shape: &ConvShape,
+    x: &Tensor,
+    w: &Tensor,
+    grad: &Tensor,
+    [by_x, by_w, by_bias]: [bool; 3],
+) -> Result<[Option<Tensor>; 3]> {
+    Ok([
+        by_x.then(|| reference::conv2d_by_input::<f64>(shape, w, grad)).transpose()?,
+        by_w.then(|| reference::conv2d_by_weight::<f64>(shape, x, grad)).transpose()?,
+        by_bias.then(|| sum_rows(grad)).transpose()?,
+    ])
 }

@@ -13,11 +13,11 @@ const NAME: &str = "distance";
 /// How far apart two samples are; n runs over the elements of a sample, d = prediction - target.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Metric {
-    /// The sum of d_n^2.
+    /// The sum of `d_n^2`.
     L2,
-    /// The sum of |d_n|.
+    /// The sum of `|d_n|`.
     L1,
-    /// sqrt(sum of d_n^2 + c^2) - c, over the whole sample
+    /// `sqrt(sum of d_n^2 + c^2) - c`, over the whole sample
     /// (Song and Dhariwal, "Improved Techniques for Training Consistency Models", section 3.3).
     /// Where the root is zero its gradient is taken to be zero, so that c = 0 is safe.
     PseudoHuber {

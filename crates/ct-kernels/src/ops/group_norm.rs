@@ -221,7 +221,7 @@ fn forward<T: Real>(config: &GroupNorm, sizes: Sizes, inputs: &[&Tensor]) -> Res
                     affine.apply(x, out);
                     if config.activation == Activation::Silu {
                         for u in out {
-                            *u = *u * u.sigmoid();
+                            *u *= u.sigmoid();
                         }
                     }
                 }

@@ -3,7 +3,7 @@
 use candle_core::Tensor;
 
 use super::{Place, check_dims, place, sum_of};
-use crate::cpu::{self, Real};
+use crate::cpu::{self, Real, conv};
 use crate::{Context, Error, Keeps, Op, Result, Value, apply};
 
 const NAME: &str = "linear";
@@ -31,7 +31,6 @@ impl Op for Linear {
 
     fn forward(&self, inputs: &[&Tensor]) -> Result<(Tensor, Vec<Tensor>)> {
         let (x, w) = (inputs[0], inputs[1]);
-        place(NAME, inputs)?;
         let Ok((outputs, features)) = w.dims2() else {
             return Err(Error::shape(NAME, "w", "[out, in]", w.dims()));
         };
@@ -44,11 +43,11 @@ impl Op for Linear {
         if let Some(b) = inputs.get(2) {
             check_dims(NAME, "b", b, &[outputs])?;
         }
-        let y = rows_of(x, features)?.matmul(&w.t()?)?;
-        let y = match inputs.get(2) {
-            Some(b) => add_bias(&y, b)?,
-            None => y,
-        };
+        let (x, bias) = (rows_of(x, features)?, inputs.get(2).copied());
+        let y = match place(NAME, inputs)? {
+            Place::CpuF32 => forward_f32(&x, w, bias),
+            Place::CpuF64 => forward_f64(&x, w, bias),
+        }?;
         Ok((y.reshape([leading, &[outputs]].concat())?, Vec::new()))
     }
 
@@ -56,12 +55,15 @@ impl Op for Linear {
         let (x, w) = (ctx.input(0)?, ctx.input(1)?);
         let (outputs, features) = w.dims2()?;
         let grad = rows_of(grad, outputs)?;
-        let by_x = if ctx.needs(0) { Some(grad.matmul(w)?.reshape(x.dims())?) } else { None };
-        let by_w = if ctx.needs(1) { Some(grad.t()?.matmul(&rows_of(x, features)?)?) } else { None };
-        let mut grads = vec![by_x, by_w];
-        if ctx.num_inputs() == 3 {
-            grads.push(if ctx.needs(2) { Some(sum_rows(&grad)?) } else { None });
-        }
+        let rows = rows_of(x, features)?;
+        let needs = [ctx.needs(0), ctx.needs(1), ctx.needs(2)];
+        let [by_x, by_w, by_b] = match place(NAME, &[x, &grad])? {
+            Place::CpuF32 => backward_f32(&rows, w, &grad, needs),
+            Place::CpuF64 => backward_f64(&rows, w, &grad, needs),
+        }?;
+        let by_x = by_x.map(|by_x| by_x.reshape(x.dims())).transpose()?;
+        let mut grads = vec![by_x, by_w, by_b];
+        grads.truncate(ctx.num_inputs());
         Ok(grads)
     }
 
@@ -78,6 +80,54 @@ impl Op for Linear {
     fn keeps(&self) -> Keeps {
         Keeps::INPUTS
     }
+}
+
+#[expect(unsafe_code, reason = "the output is not cleared before it is written")]
+fn forward_f32(x: &Tensor, w: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+    let ((rows, features), (outputs, _)) = (x.dims2()?, w.dims2()?);
+    let w = w.contiguous()?;
+    let bias = bias.map(Tensor::contiguous).transpose()?;
+    let (x, w) = (cpu::read(x)?, cpu::read(&w)?);
+    let bias = bias.as_ref().map(cpu::read).transpose()?;
+    // SAFETY: the kernel overwrites all of y and reads none of it.
+    let y = unsafe {
+        cpu::overwritten(rows * outputs, |y| {
+            conv::linear_forward(rows, features, outputs, &x, &w, bias.as_deref(), y);
+        })
+    };
+    cpu::tensor(y, &[rows, outputs])
+}
+
+fn forward_f64(x: &Tensor, w: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+    let y = x.matmul(&w.t()?)?;
+    bias.map_or_else(|| Ok(y.clone()), |bias| add_bias(&y, bias))
+}
+
+/// The gradients by x, w and bias that are needed.
+#[expect(unsafe_code, reason = "the gradients are not cleared before they are written")]
+fn backward_f32(x: &Tensor, w: &Tensor, grad: &Tensor, needs: [bool; 3]) -> Result<[Option<Tensor>; 3]> {
+    let ((rows, features), (outputs, _)) = (x.dims2()?, w.dims2()?);
+    let wc = w.contiguous()?;
+    let (xs, ws, gs) = (cpu::read(x)?, cpu::read(&wc)?, cpu::read(grad)?);
+    // SAFETY: the kernel overwrites all of the gradients that it is given.
+    unsafe {
+        cpu::overwritten_if_needed([x.dims(), w.dims(), &[outputs]], needs, |[dx, dw, db]| {
+            conv::linear_backward(rows, features, outputs, &xs, &ws, &gs, dx, dw, db);
+        })
+    }
+}
+
+fn backward_f64(
+    x: &Tensor,
+    w: &Tensor,
+    grad: &Tensor,
+    [by_x, by_w, by_bias]: [bool; 3],
+) -> Result<[Option<Tensor>; 3]> {
+    Ok([
+        by_x.then(|| grad.matmul(w)).transpose()?,
+        by_w.then(|| grad.t()?.matmul(x)).transpose()?,
+        by_bias.then(|| sum_rows(grad)).transpose()?,
+    ])
 }
 
 /// `x` as a matrix with rows of `length`.

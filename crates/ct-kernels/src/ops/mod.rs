@@ -33,7 +33,6 @@ pub use silu::silu;
 pub use timestep::{FourierEmbedding, PositionalEmbedding, fourier_embedding, positional_embedding};
 
 pub(crate) use arithmetic::sum;
-pub(crate) use conv2d::ConvShape;
 pub(crate) use linear::add_bias;
 
 use candle_core::{DType, Device, Tensor};

@@ -22,7 +22,7 @@ pub struct PositionalEmbedding {
 }
 
 impl PositionalEmbedding {
-    /// `dim` elements, cosines first, no shift, period 10000: what UNet2DModel does by default.
+    /// `dim` elements, cosines first, no shift, period 10000: what `UNet2DModel` does by default.
     pub const fn new(dim: usize) -> Self {
         Self { dim, flip_sin_to_cos: true, downscale_freq_shift: 0.0, max_period: 10_000.0 }
     }

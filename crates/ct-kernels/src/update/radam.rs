@@ -33,7 +33,7 @@ impl Default for RAdamStep {
 
 impl RAdamStep {
     /// The factor that rectifies the variance of the adaptive step; `None` while the variance is
-    /// intractable (rho_t <= 5), when the step is taken without adaptation.
+    /// intractable (`rho_t <= 5`), when the step is taken without adaptation.
     fn rectification(&self) -> Option<f64> {
         let (step, beta2_t) = (self.step as f64, self.beta2.powf(self.step as f64));
         let rho_inf = 2.0 / (1.0 - self.beta2) - 1.0;

@@ -1,5 +1,8 @@
 //! Every operation against plain loops and finite differences.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
+#![expect(clippy::float_cmp, reason = "compared where bits must agree")]
+
 mod attention;
 mod convolution;
 mod elementwise;

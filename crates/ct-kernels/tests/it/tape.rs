@@ -42,7 +42,7 @@ test_device!(shared_gradients_cpu, shared_gradients);
 fn both_modes(device: &Device) {
     let x = Tensor::new(3.0f32, device).unwrap();
     let tape = Tape::new();
-    let leaf = tape.leaf(&x).with_tangent(Tensor::new(2.0f32, device).unwrap()).unwrap();
+    let leaf = tape.leaf(&x).with_tangent(&Tensor::new(2.0f32, device).unwrap()).unwrap();
     let y = mul(&leaf, &leaf).unwrap();
     assert_eq!(elements(y.tangent().unwrap()), [12.0]);
     assert!(y.detach().tangent().is_none());

@@ -106,8 +106,8 @@ impl MidBlock {
         }
     }
 
-    pub(crate) fn forward(&self, pass: &Pass<'_>, x: Value) -> Result<Value> {
-        let mut x = self.first.forward(pass, &x)?;
+    pub(crate) fn forward(&self, pass: &Pass<'_>, x: &Value) -> Result<Value> {
+        let mut x = self.first.forward(pass, x)?;
         if let Some(attention) = &self.attention {
             x = attention.forward(pass, &x)?;
         }

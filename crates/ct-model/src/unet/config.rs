@@ -299,7 +299,7 @@ impl UNet2DConfig {
         if self.layers_per_block == 0 {
             return config("layers_per_block", "0".to_owned(), "must be at least 1");
         }
-        if !(self.norm_eps > 0.0) || !(self.mid_block_scale_factor > 0.0) {
+        if [self.norm_eps, self.mid_block_scale_factor].iter().any(|v| v.is_nan() || *v <= 0.0) {
             let value = format!("{} and {}", self.norm_eps, self.mid_block_scale_factor);
             return config("norm_eps and mid_block_scale_factor", value, "must be positive");
         }
@@ -312,7 +312,7 @@ impl UNet2DConfig {
     /// Groups and heads must divide the channels of the levels that have them.
     fn validate_divisions(&self) -> Result<()> {
         let divides =
-            |divisor: usize, channels: usize| divisor > 0 && channels > 0 && channels % divisor == 0;
+            |divisor: usize, channels: usize| divisor > 0 && channels > 0 && channels.is_multiple_of(divisor);
         let refuse = |field, divisor: &dyn std::fmt::Debug, channels: usize| {
             let reason = format!("must divide {channels}, the channels of a level");
             Err(Error::Config { field, value: format!("{divisor:?}"), reason })

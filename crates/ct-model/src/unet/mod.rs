@@ -143,7 +143,7 @@ impl Network for UNet2D {
     }
 
     fn config(&self) -> NetworkConfig {
-        NetworkConfig::UNet2D(self.config.clone())
+        self.config.clone().into()
     }
 
     fn forward(&self, weights: &Weights, input: &Input<'_>) -> Result<Value> {
@@ -163,7 +163,7 @@ impl Network for UNet2D {
             x = block.forward(&pass, x, &mut skips)?;
         }
         if let Some(block) = &self.mid_block {
-            x = block.forward(&pass, x)?;
+            x = block.forward(&pass, &x)?;
         }
         for block in &self.up_blocks {
             x = block.forward(&pass, x, &mut skips)?;

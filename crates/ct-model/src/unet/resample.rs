@@ -12,7 +12,7 @@ use crate::{Builder, Result};
 #[derive(Debug)]
 pub(crate) enum Downsample {
     Conv(Conv),
-    Resnet(Resnet),
+    Resnet(Box<Resnet>),
 }
 
 impl Downsample {
@@ -28,7 +28,7 @@ impl Downsample {
                 Self::Conv(Conv::new(channels, channels, 3, conv, Start::Random, &b.pp("conv")))
             }
             ResampleKind::Resnet => {
-                Self::Resnet(Resnet::new(config, channels, channels, 1.0, Some(Resample::Down), &b))
+                Self::Resnet(Box::new(Resnet::new(config, channels, channels, 1.0, Some(Resample::Down), &b)))
             }
         }
     }
@@ -45,7 +45,7 @@ impl Downsample {
 #[derive(Debug)]
 pub(crate) enum Upsample {
     Conv(Conv),
-    Resnet(Resnet),
+    Resnet(Box<Resnet>),
 }
 
 impl Upsample {
@@ -54,7 +54,7 @@ impl Upsample {
         match kind {
             ResampleKind::Conv => Self::Conv(Conv::same(channels, channels, Start::Random, &b.pp("conv"))),
             ResampleKind::Resnet => {
-                Self::Resnet(Resnet::new(config, channels, channels, 1.0, Some(Resample::Up), &b))
+                Self::Resnet(Box::new(Resnet::new(config, channels, channels, 1.0, Some(Resample::Up), &b)))
             }
         }
     }

@@ -1,5 +1,7 @@
 //! Tests of the crate from outside.
 
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
+
 mod folder;
 mod golden;
 mod golden_unet;

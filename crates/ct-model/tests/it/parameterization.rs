@@ -21,7 +21,7 @@ pub(crate) fn small_unet(dropout: f64) -> NetworkConfig {
         dropout,
         ..UNet2DConfig::default()
     };
-    NetworkConfig::UNet2D(config.for_samples(1, 8, 8))
+    config.for_samples(1, 8, 8).into()
 }
 
 pub(crate) fn small_model(config: &NetworkConfig, range: NoiseRange) -> ConsistencyModel {

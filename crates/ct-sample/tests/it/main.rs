@@ -1,5 +1,7 @@
 //! Samplers against the closed form of a Gaussian, and files against what other programs expect.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests may panic")]
+
 mod batches;
 mod diffusers;
 mod edits;

@@ -47,8 +47,9 @@ fn recorded_noise_gives_what_seeded_noise_gives() {
     let model = GaussianConsistency::new(gaussian());
     let draw = Draw::new(&model, 4);
     let sigmas = default_sigmas(model.gaussian().range, 3).unwrap();
-    let steps = (0..3).map(|step| NOISE.noise(step, 0..4, &[2], &Device::Cpu).unwrap()).collect();
-    let recorded = RecordedNoise::new(steps, None).unwrap();
+    let steps: Vec<Tensor> =
+        (0..3).map(|step| NOISE.noise(step, 0..4, &[2], &Device::Cpu).unwrap()).collect();
+    let recorded = RecordedNoise::new(&steps, None).unwrap();
     let seeded = multistep(&model, &sigmas, &NOISE, &draw).unwrap();
     let replayed = multistep(&model, &sigmas, &recorded, &draw).unwrap();
     assert!(largest_difference(&seeded, &replayed) == 0.0);

@@ -103,7 +103,10 @@ impl std::fmt::Display for KernelChoiceError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Unknown(value) => {
-                write!(f, "CT_KERNELS={value} is none of portable, avx2, avx512; unset it or choose one of them")
+                write!(
+                    f,
+                    "CT_KERNELS={value} is none of portable, avx2, avx512; unset it or choose one of them"
+                )
             }
             Self::Unavailable(isa) => write!(
                 f,
@@ -128,10 +131,7 @@ pub(super) struct Choice {
 }
 
 /// What follows from the two environment variables, with the complaint if they ask for the impossible.
-fn choose(
-    kernels: Option<&str>,
-    strict: Option<&str>,
-) -> (Choice, Result<(), KernelChoiceError>) {
+fn choose(kernels: Option<&str>, strict: Option<&str>) -> (Choice, Result<(), KernelChoiceError>) {
     let (isa, isa_result) = match kernels.filter(|name| !name.is_empty()) {
         None => (Isa::best(), Ok(())),
         Some(name) => match Isa::ALL.into_iter().find(|isa| isa.name() == name) {
@@ -160,11 +160,6 @@ fn chosen() -> &'static (Choice, Result<(), KernelChoiceError>) {
 /// The kernels that this process uses.
 pub(super) fn choice() -> Choice {
     chosen().0
-}
-
-/// The instruction set in use.
-pub(crate) fn isa() -> Isa {
-    choice().isa
 }
 
 /// Whether the environment's choice of kernels was followed.

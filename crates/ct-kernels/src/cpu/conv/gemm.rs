@@ -39,19 +39,52 @@ pub(super) struct Target {
     pub(super) bias: *const f32,
 }
 
+/// Memory that will be read after a product: the product fetches it on the way, while memory is idle.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ahead {
+    ptr: *const f32,
+    lines: usize,
+}
+
+impl Ahead {
+    /// Nothing to fetch.
+    pub(super) const NONE: Self = Self { ptr: std::ptr::null(), lines: 0 };
+
+    pub(super) fn new(slice: &[f32]) -> Self {
+        Self { ptr: slice.as_ptr(), lines: slice.len().div_ceil(BLOCK) }
+    }
+
+    /// One of `count` parts, for one of so many products.
+    #[inline(always)]
+    pub(super) fn part(self, index: usize, count: usize) -> Self {
+        let lines = self.lines.div_ceil(count);
+        Self { ptr: self.ptr.wrapping_add(index * lines * BLOCK), lines }
+    }
+}
+
 /// `target = a * b (+ bias)` for `rows` rows of a slab with `k` columns.
 ///
 /// # Safety
 /// - Compiled for, and run on, a CPU with `S` (that is, called from a [`Job`]).
 /// - `a` is readable for `rows` rows and `k.div_ceil(16)` blocks; `b` holds the panels of `columns.div_ceil(16)` blocks
-///   of columns, each with `k` rows; `k` is a multiple of 16.
+///   of columns, each with `k` rows.
 /// - `target` is writable at every (row, column), and nothing else accesses it meanwhile.
 #[inline(always)]
-pub(super) unsafe fn row_product<S: Simd>(a: Slab, rows: usize, k: usize, b: *const f32, target: Target) {
-    debug_assert!(k.is_multiple_of(BLOCK) && rows > 0);
+pub(super) unsafe fn row_product<S: Simd>(
+    a: Slab,
+    rows: usize,
+    k: usize,
+    b: *const f32,
+    target: Target,
+    ahead: Ahead,
+) {
+    debug_assert!(k > 0 && rows > 0);
     let groups = rows.div_ceil(S::ROWS);
     let (short, longer) = (rows / groups, rows % groups);
     let n_blocks = target.columns.div_ceil(BLOCK);
+    let tiles = n_blocks.div_ceil(S::COLUMN_BLOCKS) * groups;
+    let ahead_step = if ahead.lines == 0 { 0 } else { ahead.lines.div_ceil(tiles * k.div_ceil(BLOCK)) };
+    let mut ahead = ahead.ptr;
     let mut block = 0;
     while block < n_blocks {
         let blocks = (n_blocks - block).min(S::COLUMN_BLOCKS);
@@ -64,17 +97,15 @@ pub(super) unsafe fn row_product<S: Simd>(a: Slab, rows: usize, k: usize, b: *co
                 let tile = RowArgs {
                     a: a.ptr.add(row * BLOCK),
                     a_block_stride: a.block_stride,
-                    k_blocks: k / BLOCK,
+                    k,
+                    ahead,
+                    ahead_step,
                     b: b.add(block * BLOCK * k),
                     c: target.ptr.add(row * target.row_stride + block * target.block_stride),
                     c_row_stride: target.row_stride,
                     c_block_stride: target.block_stride,
                     columns: (target.columns - block * BLOCK).min(blocks * BLOCK),
-                    bias: if target.bias.is_null() {
-                        target.bias
-                    } else {
-                        target.bias.add(block * BLOCK)
-                    },
+                    bias: if target.bias.is_null() { target.bias } else { target.bias.add(block * BLOCK) },
                 };
                 // Vectors per row of the tile: one or two in all instruction sets.
                 if blocks * BLOCK / S::LANES == 2 {
@@ -84,6 +115,7 @@ pub(super) unsafe fn row_product<S: Simd>(a: Slab, rows: usize, k: usize, b: *co
                 }
             }
             row += count;
+            ahead = ahead.wrapping_add(k.div_ceil(BLOCK) * ahead_step * BLOCK);
         }
         block += blocks;
     }
@@ -93,7 +125,10 @@ pub(super) unsafe fn row_product<S: Simd>(a: Slab, rows: usize, k: usize, b: *co
 struct RowArgs {
     a: *const f32,
     a_block_stride: usize,
-    k_blocks: usize,
+    k: usize,
+    ahead: *const f32,
+    /// Cache lines to fetch per block of `k`.
+    ahead_step: usize,
     b: *const f32,
     c: *mut f32,
     c_row_stride: usize,
@@ -147,13 +182,21 @@ impl<const M: usize, const N: usize> Job for RowTile<M, N> {
         }
         let args = self.0;
         // SAFETY: `row_product`'s contract, for the part that it carved out for this tile:
-        // M rows of A over k_blocks blocks, one panel of B, `columns` columns of C.
+        // M rows of A over k columns, one panel of B, `columns` columns of C.
         unsafe {
             let mut sums = [[S::splat(0.0); N]; M];
             let mut a = args.a;
             let mut b = args.b;
-            for _ in 0..args.k_blocks {
-                for k in 0..BLOCK {
+            let mut left = args.k;
+            let mut ahead = args.ahead;
+            while left > 0 {
+                let count = left.min(BLOCK);
+                left -= count;
+                for _ in 0..args.ahead_step {
+                    S::prefetch(ahead);
+                    ahead = ahead.wrapping_add(BLOCK);
+                }
+                for k in 0..count {
                     let mut row = [S::splat(0.0); N];
                     for (j, v) in row.iter_mut().enumerate() {
                         *v = S::load(b.add(j * S::LANES));
@@ -211,14 +254,23 @@ unsafe fn store_ragged<S: Simd, const M: usize, const N: usize>(sums: &[[S::V; N
     }
 }
 
+/// Where a column product goes: a row-major matrix.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sums {
+    /// Element (0, 0).
+    pub(super) ptr: *mut f32,
+    /// Floats from row to row.
+    pub(super) row_stride: usize,
+    /// Whether to add to what is there, rather than overwrite it.
+    pub(super) accumulate: bool,
+}
+
 /// `c (+)= transpose(a) * b` for `rows` rows, `k_blocks` blocks of columns of `a` and `n_blocks` of `b`.
-///
-/// `c` is row-major with `c_stride` floats from row to row, and is overwritten unless `accumulate`.
 ///
 /// # Safety
 /// - Called from a [`Job`] on a CPU with `S`.
 /// - `a` and `b` are readable for `rows` rows and their blocks; `c` is writable for `16 k_blocks x 16 n_blocks`,
-///   initialized if `accumulate`, and nothing else accesses it meanwhile.
+///   initialized if it accumulates, and nothing else accesses it meanwhile.
 #[inline(always)]
 pub(super) unsafe fn column_product<S: Simd>(
     a: Slab,
@@ -226,9 +278,7 @@ pub(super) unsafe fn column_product<S: Simd>(
     b: Slab,
     n_blocks: usize,
     rows: usize,
-    c: *mut f32,
-    c_stride: usize,
-    accumulate: bool,
+    c: Sums,
 ) {
     let mut block = 0;
     while block < n_blocks {
@@ -241,9 +291,7 @@ pub(super) unsafe fn column_product<S: Simd>(
                     b: b.ptr.add(block * b.block_stride),
                     b_block_stride: b.block_stride,
                     rows,
-                    c: c.add(k * c_stride + block * BLOCK),
-                    c_stride,
-                    accumulate,
+                    c: Sums { ptr: c.ptr.add(k * c.row_stride + block * BLOCK), ..c },
                 };
                 let vectors = blocks * BLOCK / S::LANES;
                 match (S::COLUMN_ROWS, vectors) {
@@ -264,9 +312,7 @@ struct ColumnArgs {
     b: *const f32,
     b_block_stride: usize,
     rows: usize,
-    c: *mut f32,
-    c_stride: usize,
-    accumulate: bool,
+    c: Sums,
 }
 
 /// One accumulator tile of `M` rows and `N` vectors of the column product.
@@ -282,10 +328,10 @@ impl<const M: usize, const N: usize> Job for ColumnTile<M, N> {
         // SAFETY: `column_product`'s contract, for the part that it carved out for this tile.
         unsafe {
             let mut sums = [[S::splat(0.0); N]; M];
-            if args.accumulate {
+            if args.c.accumulate {
                 for (i, sums) in sums.iter_mut().enumerate() {
                     for (j, sum) in sums.iter_mut().enumerate() {
-                        *sum = S::load(args.c.add(i * args.c_stride + j * S::LANES));
+                        *sum = S::load(args.c.ptr.add(i * args.c.row_stride + j * S::LANES));
                     }
                 }
             }
@@ -304,7 +350,7 @@ impl<const M: usize, const N: usize> Job for ColumnTile<M, N> {
             }
             for (i, sums) in sums.iter().enumerate() {
                 for (j, &sum) in sums.iter().enumerate() {
-                    S::store(args.c.add(i * args.c_stride + j * S::LANES), sum);
+                    S::store(args.c.ptr.add(i * args.c.row_stride + j * S::LANES), sum);
                 }
             }
         }

@@ -13,6 +13,11 @@
 //!
 //! Rounding, relative to the root mean square of the result, for unit normal inputs: direct about 3e-7, Winograd 1e-6.
 
+#![expect(
+    clippy::inline_always,
+    reason = "a kernel's body must be compiled inside the function that enables its instructions"
+)]
+
 mod direct;
 mod dispatch;
 mod gemm;
@@ -27,7 +32,9 @@ mod x86;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use dispatch::{Isa, KernelChoiceError, check_choice, isa};
+#[cfg(test)]
+use dispatch::Isa;
+pub(crate) use dispatch::check_choice;
 
 use dispatch::{Choice, choice};
 
@@ -109,7 +116,7 @@ fn forward_with(choice: Choice, s: &ConvShape, x: &[f32], w: &[f32], bias: Optio
             }
         }
     } else if narrow::applies(s) {
-        narrow::forward(choice.isa, s, x, w, narrow::View::Plain, bias, y);
+        narrow::forward(choice.isa, s, x, w, direct::View::Plain, bias, y);
     } else if !choice.strict && winograd::applies(s) {
         winograd::forward(choice.isa, s, x, w, bias, y);
     } else {
@@ -133,34 +140,34 @@ pub(crate) fn backward(
     dw: Option<&mut [f32]>,
     db: Option<&mut [f32]>,
 ) {
-    backward_with(choice(), s, x, w, dy, dx, dw, db);
+    backward_with(choice(), s, x, w, dy, Gradients { dx, dw, db });
 }
 
-fn backward_with(
-    choice: Choice,
-    s: &ConvShape,
-    x: &[f32],
-    w: &[f32],
-    dy: &[f32],
-    dx: Option<&mut [f32]>,
-    dw: Option<&mut [f32]>,
-    db: Option<&mut [f32]>,
-) {
+/// Where gradients go that are wanted.
+#[derive(Debug)]
+struct Gradients<'a> {
+    dx: Option<&'a mut [f32]>,
+    dw: Option<&'a mut [f32]>,
+    db: Option<&'a mut [f32]>,
+}
+
+fn backward_with(choice: Choice, s: &ConvShape, x: &[f32], w: &[f32], dy: &[f32], out: Gradients<'_>) {
     check_lengths(s, x, w, dy);
+    let Gradients { dx, dw, db } = &out;
     assert!(dx.as_ref().is_none_or(|dx| dx.len() == x.len()), "dx is as long as x");
     assert!(dw.as_ref().is_none_or(|dw| dw.len() == w.len()), "dw is as long as w");
     assert!(db.as_ref().is_none_or(|db| db.len() == s.c_out), "db has c_out floats");
     if dy.is_empty() || x.is_empty() || w.is_empty() {
-        for zeros in [dx, dw].into_iter().flatten() {
+        for zeros in [out.dx, out.dw].into_iter().flatten() {
             zeros.fill(0.0);
         }
-        if let Some(db) = db {
+        if let Some(db) = out.db {
             sum_rows(dy, db);
         }
     } else if !choice.strict && winograd::applies(s) {
-        winograd::backward(choice.isa, s, x, w, dy, dx, dw, db);
+        winograd::backward(choice.isa, s, x, w, dy, out);
     } else {
-        direct::backward(choice.isa, s, x, w, dy, dx, dw, db);
+        direct::backward(choice.isa, s, x, w, dy, out);
     }
 }
 

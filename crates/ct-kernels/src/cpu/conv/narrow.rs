@@ -6,19 +6,11 @@
 #![expect(unsafe_code, reason = "reads pixels through pointers")]
 
 use super::ConvShape;
+use super::direct::View;
 use super::dispatch::Isa;
 use super::parallel::{self, Shared};
 use super::scratch::Scratch;
 use super::simd::{BLOCK, Job, Simd};
-
-/// How to look at the weights: see [`View::index`].
-#[derive(Clone, Copy, Debug)]
-pub(super) enum View {
-    /// `[out][in][taps]`.
-    Plain,
-    /// As those of the mirrored convolution: in and out swapped, taps reversed.
-    Mirrored,
-}
 
 /// Output pixels of a row that are worked on at once, sharing the loads of weights.
 const PIXELS: usize = 4;
@@ -29,17 +21,22 @@ pub(super) fn applies(s: &ConvShape) -> bool {
 }
 
 /// `y = conv(x, w) + bias`; see [`super::forward`].
-pub(super) fn forward(isa: Isa, s: &ConvShape, x: &[f32], w: &[f32], view: View, bias: Option<&[f32]>, y: &mut [f32]) {
+pub(super) fn forward(
+    isa: Isa,
+    s: &ConvShape,
+    x: &[f32],
+    w: &[f32],
+    view: View,
+    bias: Option<&[f32]>,
+    y: &mut [f32],
+) {
     let taps = s.kernel[0] * s.kernel[1];
     // Weights as [out][taps][in], and a row of zeros for taps outside the image.
     let mut packed = Scratch::take(s.c_out * taps * s.c_in + s.c_in);
     let (weights, zeros) = packed.slice_mut().split_at_mut(s.c_out * taps * s.c_in);
     for (at, to) in weights.iter_mut().enumerate() {
         let (out, tap, c) = (at / s.c_in / taps, at / s.c_in % taps, at % s.c_in);
-        *to = match view {
-            View::Plain => w[(out * s.c_in + c) * taps + tap],
-            View::Mirrored => w[(c * s.c_out + out) * taps + (taps - 1 - tap)],
-        };
+        *to = w[view.index(s, out, tap, c)];
     }
     zeros[..s.c_in].fill(0.0);
     let packed = packed.slice();
@@ -48,30 +45,30 @@ pub(super) fn forward(isa: Isa, s: &ConvShape, x: &[f32], w: &[f32], view: View,
     let y = Shared::new(y);
     parallel::for_each(tasks, |i| {
         let (first, rows) = parallel::part(rows, tasks, i);
-        let job = Rows { s, x: x.as_ptr(), w: packed.as_ptr(), bias, y: y.get(), first, rows };
-        // SAFETY: the caller checked the lengths; the weights are packed as `Rows` wants; tasks write different rows.
+        let job = Lines { s, x: x.as_ptr(), w: packed.as_ptr(), bias, y: y.get(), first, count: rows };
+        // SAFETY: the caller checked the lengths; the weights are packed as `Lines` wants; tasks write different rows.
         unsafe { isa.invoke(job) }
     });
 }
 
 /// Some rows of output pixels.
-struct Rows<'a> {
+struct Lines<'a> {
     s: &'a ConvShape,
     x: *const f32,
     w: *const f32,
     bias: Option<&'a [f32]>,
     y: *mut f32,
     first: usize,
-    rows: usize,
+    count: usize,
 }
 
-impl Job for Rows<'_> {
+impl Job for Lines<'_> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
         let s = self.s;
         let (height, width) = (s.out_height(), s.out_width());
         let zeros = self.w.wrapping_add(s.c_out * s.kernel[0] * s.kernel[1] * s.c_in);
-        for row in self.first..self.first + self.rows {
+        for row in self.first..self.first + self.count {
             let (image, top) = (row / height, row % height);
             for left in (0..width).step_by(PIXELS) {
                 let count = PIXELS.min(width - left);

@@ -1,6 +1,6 @@
 //! Division of work among threads.
 
-use rayon::iter::{IntoParallelIterator, ParallelIterator, IndexedParallelIterator};
+use rayon::iter::{IndexedParallelIterator, IntoParallelIterator, ParallelIterator};
 
 /// Runs `task(i)` for every `i < count`, each once, on whatever threads there are.
 pub(super) fn for_each(count: usize, task: impl Fn(usize) + Sync + Send) {
@@ -15,6 +15,12 @@ pub(super) fn for_each(count: usize, task: impl Fn(usize) + Sync + Send) {
 pub(super) fn part(total: usize, parts: usize, index: usize) -> (usize, usize) {
     let start = |i: usize| i * total / parts;
     (start(index), start(index + 1) - start(index))
+}
+
+/// The stretch of `slice` that corresponds to items `first..first + count` of `total`, cut off at its end.
+pub(super) fn stretch(slice: &[f32], total: usize, first: usize, count: usize) -> &[f32] {
+    let at = |item: usize| item.min(total) * slice.len() / total.max(1);
+    &slice[at(first)..at(first + count)]
 }
 
 /// A pointer that several threads may use, each on elements of its own.

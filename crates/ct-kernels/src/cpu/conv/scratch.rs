@@ -64,13 +64,7 @@ impl Scratch {
 
     pub(super) fn slice_mut(&mut self) -> &mut [f32] {
         // SAFETY: as in `slice`, and the exclusive borrow of `self` makes this view exclusive.
-        unsafe {
-            std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), self.lines.len() * 16)
-        }
-    }
-
-    pub(super) fn as_mut_ptr(&mut self) -> *mut f32 {
-        self.slice_mut().as_mut_ptr()
+        unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), self.lines.len() * 16) }
     }
 }
 

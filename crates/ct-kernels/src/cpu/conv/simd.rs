@@ -47,6 +47,17 @@ pub(super) trait Simd: Copy + 'static {
     /// # Safety
     /// The CPU supports the instruction set, and `p` is valid for writing `LANES` floats.
     unsafe fn store(p: *mut f32, v: Self::V);
+    /// Asks for the cache line at `p`, any address, to be brought near.
+    #[inline(always)]
+    fn prefetch(p: *const f32) {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: a prefetch never faults, and every x86-64 CPU has it.
+        unsafe {
+            std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(p.cast());
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = p;
+    }
     /// # Safety
     /// The CPU supports the instruction set.
     unsafe fn splat(x: f32) -> Self::V;

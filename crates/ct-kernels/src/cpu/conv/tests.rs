@@ -45,9 +45,9 @@ fn reference(s: &ConvShape, x: &[f32], w: &[f32], bias: &[f32], dy: &[f32]) -> R
     };
     for pixel in 0..s.batch * oh * ow {
         let (n, oy, ox) = (pixel / ow / oh, pixel / ow % oh, pixel % ow);
-        for o in 0..s.c_out {
+        for (o, bias) in bias.iter().enumerate() {
             let out = pixel * s.c_out + o;
-            r.y[out] += f64::from(bias[o]);
+            r.y[out] += f64::from(*bias);
             r.db[o] += f64::from(dy[out]);
         }
         for tap in 0..s.kernel[0] * s.kernel[1] {
@@ -93,9 +93,11 @@ fn available() -> impl Iterator<Item = Isa> {
 fn run(choice: Choice, s: &ConvShape, x: &[f32], w: &[f32], bias: &[f32], dy: &[f32]) -> [Vec<f32>; 4] {
     // Garbage in the results must not survive.
     let mut y = vec![f32::NAN; s.output_len()];
-    let (mut dx, mut dw, mut db) = (vec![f32::NAN; x.len()], vec![f32::NAN; w.len()], vec![f32::NAN; s.c_out]);
+    let (mut dx, mut dw, mut db) =
+        (vec![f32::NAN; x.len()], vec![f32::NAN; w.len()], vec![f32::NAN; s.c_out]);
     forward_with(choice, s, x, w, Some(bias), &mut y);
-    backward_with(choice, s, x, w, dy, Some(&mut dx), Some(&mut dw), Some(&mut db));
+    let gradients = Gradients { dx: Some(&mut dx), dw: Some(&mut dw), db: Some(&mut db) };
+    backward_with(choice, s, x, w, dy, gradients);
     [y, dx, dw, db]
 }
 
@@ -111,7 +113,9 @@ fn check(s: ConvShape) {
             let got = run(choice, &s, &x, &w, &bias, &dy);
             let wino = !strict && winograd::applies(&s);
             let (most_rms, most) = if wino { (WINOGRAD_RMS, WINOGRAD_MAX) } else { (DIRECT_MAX, DIRECT_MAX) };
-            for ((name, got), want) in ["y", "dx", "dw", "db"].into_iter().zip(&got).zip([&want.y, &want.dx, &want.dw, &want.db]) {
+            for ((name, got), want) in
+                ["y", "dx", "dw", "db"].into_iter().zip(&got).zip([&want.y, &want.dx, &want.dw, &want.db])
+            {
                 let (rms, max) = errors(got, want);
                 if std::env::var_os("CONV_PRINT").is_some() {
                     println!("{s:?} {isa:?} strict={strict} {name}: {rms:.1e} {max:.1e}");
@@ -212,7 +216,12 @@ fn dense_layers() {
 
 #[test]
 fn any_number_of_threads_gives_the_same_bits() {
-    for s in [square(9, 7, 32, 48), square(5, 9, 5, 33), ConvShape { stride: 2, ..square(7, 12, 32, 16) }, square(6, 28, 32, 1)] {
+    for s in [
+        square(9, 7, 32, 48),
+        square(5, 9, 5, 33),
+        ConvShape { stride: 2, ..square(7, 12, 32, 16) },
+        square(6, 28, 32, 1),
+    ] {
         let x = normals(s.input_len(), 1);
         let w = normals(s.weight_len(), 2);
         let bias = normals(s.c_out, 3);
@@ -226,7 +235,10 @@ fn any_number_of_threads_gives_the_same_bits() {
             .collect();
         for other in &results[1..] {
             for (a, b) in results[0].iter().zip(other) {
-                assert!(a.iter().zip(b).all(|(a, b)| a.to_bits() == b.to_bits()), "{s:?} depends on the threads");
+                assert!(
+                    a.iter().zip(b).all(|(a, b)| a.to_bits() == b.to_bits()),
+                    "{s:?} depends on the threads"
+                );
             }
         }
     }
@@ -237,7 +249,8 @@ fn wanted_gradients_do_not_depend_on_the_others() {
     for s in [square(3, 8, 32, 32), square(3, 8, 32, 1), square(3, 8, 3, 32)] {
         let (x, w, dy) = (normals(s.input_len(), 1), normals(s.weight_len(), 2), normals(s.output_len(), 4));
         let [_, dx, dw, db] = run(choice(), &s, &x, &w, &vec![0.0; s.c_out], &dy);
-        let (mut only_dx, mut only_dw, mut only_db) = (vec![0.0; x.len()], vec![0.0; w.len()], vec![0.0; s.c_out]);
+        let (mut only_dx, mut only_dw, mut only_db) =
+            (vec![0.0; x.len()], vec![0.0; w.len()], vec![0.0; s.c_out]);
         backward(&s, &x, &w, &dy, Some(&mut only_dx), None, None);
         backward(&s, &x, &w, &dy, None, Some(&mut only_dw), None);
         backward(&s, &x, &w, &dy, None, None, Some(&mut only_db));

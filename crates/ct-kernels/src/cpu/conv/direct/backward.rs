@@ -6,20 +6,20 @@
 #![expect(unsafe_code, reason = "calls the matrix products, which take pointers")]
 
 use super::super::dispatch::Isa;
-use super::super::gemm::{Slab, Target, column_product};
+use super::super::gemm::{Ahead, Slab, Sums, Target, column_product};
 use super::super::parallel::{self, Shared};
 use super::super::scratch::Scratch;
 use super::super::simd::{BLOCK, Job, Simd};
-use super::super::{ConvShape, narrow, sum_rows};
-use super::forward::{Product, forward_view};
-use super::mirrored;
-use super::patches::Patches;
+use super::super::{ConvShape, Gradients, narrow, sum_rows};
+use super::forward::{Product, block_rows, forward_view};
+use super::patches::{Patches, ScatterAdd};
 use super::weights::{self, View};
+use super::{dense, mirrored};
 
-/// Most floats that the partial gradients of all strands may take together, unless one takes more.
-const PARTIAL_FLOATS: usize = 4 << 20;
-/// Pixels that are worked on at a time.
-const ROWS: usize = 64;
+/// Most floats that the partial gradients of all strands may take together, unless two take more.
+const PARTIAL_FLOATS: usize = 3 << 19;
+/// A strand has about as many pixels at least.
+const STRAND_ROWS: usize = 256;
 
 /// The gradients that are wanted; see [`super::super::backward`].
 pub(in super::super) fn backward(
@@ -28,14 +28,16 @@ pub(in super::super) fn backward(
     x: &[f32],
     w: &[f32],
     dy: &[f32],
-    dx: Option<&mut [f32]>,
-    dw: Option<&mut [f32]>,
-    db: Option<&mut [f32]>,
+    out: Gradients<'_>,
 ) {
+    if dense::applies(s) {
+        return dense::backward(isa, s, x, w, dy, out);
+    }
+    let Gradients { dx, dw, db } = out;
     let mirrored = mirrored(s);
     if let Some(dx) = dx {
         match mirrored {
-            Some(m) if narrow::applies(&m) => narrow::forward(isa, &m, dy, w, narrow::View::Mirrored, None, dx),
+            Some(m) if narrow::applies(&m) => narrow::forward(isa, &m, dy, w, View::Mirrored, None, dx),
             Some(m) => forward_view(isa, &m, dy, w, View::Mirrored, None, dx),
             None => scatter_input_gradient(isa, s, w, dy, dx),
         }
@@ -43,7 +45,9 @@ pub(in super::super) fn backward(
     if let Some(dw) = dw {
         match mirrored {
             // Patches of the side with fewer channels are the smaller matrix.
-            Some(m) if s.c_out < BLOCK && s.c_out < s.c_in => weight_gradient(isa, &m, dy, x, View::Mirrored, dw),
+            Some(m) if s.c_out < BLOCK && s.c_out < s.c_in => {
+                weight_gradient(isa, &m, dy, x, View::Mirrored, dw);
+            }
             _ => weight_gradient(isa, s, x, dy, View::Plain, dw),
         }
     }
@@ -52,24 +56,28 @@ pub(in super::super) fn backward(
     }
 }
 
+/// Into how many strands to divide `rows`, for gradients of `floats` floats: a function of the shape only.
+pub(super) fn strand_count(rows: usize, floats: usize) -> usize {
+    (PARTIAL_FLOATS / floats).clamp(2, 16).min(rows.div_ceil(STRAND_ROWS))
+}
+
 /// `dw = patches(x)^T dy`, seen through `view`.
 fn weight_gradient(isa: Isa, s: &ConvShape, x: &[f32], dy: &[f32], view: View, dw: &mut [f32]) {
-    let (patches, pixels) = (Patches::new(s), Patches::new(&pointwise(s)));
+    let (patches, pixels) = (Patches::new(s), Patches::pixels(s));
     let (k, n) = (patches.padded_len(), pixels.padded_len());
-    let total = patches.rows();
-    let most = (PARTIAL_FLOATS / (k * n)).clamp(1, 32);
-    let strands = most.min(total.div_ceil(ROWS));
+    let (total, most_rows) = (patches.rows(), block_rows(k, n));
+    let strands = strand_count(total, k * n);
     let mut partials = Scratch::take(strands * k * n);
     let shared = Shared::new(partials.slice_mut());
     parallel::for_each(strands, |i| {
         let (start, len) = parallel::part(total, strands, i);
-        let mut scratch = Scratch::take(ROWS * (k + n) + k.max(n));
-        let (a, rest) = scratch.slice_mut().split_at_mut(ROWS * k);
-        let (b, line) = rest.split_at_mut(ROWS * n);
-        for done in (0..len).step_by(ROWS) {
-            let rows = (len - done).min(ROWS);
-            patches.gather(x, start + done, rows, line, a);
-            pixels.gather(dy, start + done, rows, line, b);
+        let mut scratch = Scratch::take(most_rows * (k + n) + patches.line_len().max(pixels.line_len()));
+        let (a, rest) = scratch.slice_mut().split_at_mut(most_rows * k);
+        let (b, line) = rest.split_at_mut(most_rows * n);
+        for done in (0..len).step_by(most_rows) {
+            let rows = (len - done).min(most_rows);
+            patches.gather(isa, x, start + done, rows, line, a);
+            pixels.gather(isa, dy, start + done, rows, line, b);
             let product = ColumnProduct {
                 a: Slab { ptr: a.as_ptr(), block_stride: rows * BLOCK },
                 k_blocks: k / BLOCK,
@@ -84,69 +92,55 @@ fn weight_gradient(isa: Isa, s: &ConvShape, x: &[f32], dy: &[f32], view: View, d
             unsafe { isa.invoke(product) }
         }
     });
-    weights::unpack_gradient(s, view, partials.slice(), strands, k * n, n, dw);
-}
-
-/// The shape whose patches are single output pixels of `s`.
-fn pointwise(s: &ConvShape) -> ConvShape {
-    ConvShape {
-        batch: s.batch,
-        height: s.out_height(),
-        width: s.out_width(),
-        c_in: s.c_out,
-        c_out: s.c_out,
-        kernel: [1, 1],
-        stride: 1,
-        padding: [0; 4],
-    }
+    weights::unpack_gradient(s, view, partials.slice_mut(), strands, k * n, n, dw);
 }
 
 /// [`column_product`] as a job; `c` has `16 n_blocks` floats a row.
-struct ColumnProduct {
-    a: Slab,
-    k_blocks: usize,
-    b: Slab,
-    n_blocks: usize,
-    rows: usize,
-    c: *mut f32,
-    accumulate: bool,
+pub(super) struct ColumnProduct {
+    pub(super) a: Slab,
+    pub(super) k_blocks: usize,
+    pub(super) b: Slab,
+    pub(super) n_blocks: usize,
+    pub(super) rows: usize,
+    pub(super) c: *mut f32,
+    pub(super) accumulate: bool,
 }
 
 impl Job for ColumnProduct {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
-        let stride = self.n_blocks * BLOCK;
+        let sums = Sums { ptr: self.c, row_stride: self.n_blocks * BLOCK, accumulate: self.accumulate };
         // SAFETY: who makes the job answers for the contract of `column_product`.
         unsafe {
-            column_product::<S>(self.a, self.k_blocks, self.b, self.n_blocks, self.rows, self.c, stride, self.accumulate);
+            column_product::<S>(self.a, self.k_blocks, self.b, self.n_blocks, self.rows, sums);
         }
     }
 }
 
 /// `dx = scatter(dy W^T)`: each patch of products is added where it came from, image by image.
 fn scatter_input_gradient(isa: Isa, s: &ConvShape, w: &[f32], dy: &[f32], dx: &mut [f32]) {
-    let (patches, pixels) = (Patches::new(s), Patches::new(&pointwise(s)));
+    let (patches, pixels) = (Patches::new(s), Patches::pixels(s));
     let (columns, k) = (patches.len(), pixels.padded_len());
     let packed = weights::pack_transposed(isa, s, w);
     let packed = packed.slice();
-    let per_image = s.out_height() * s.out_width();
+    let (per_image, most_rows) = (s.out_height() * s.out_width(), block_rows(columns, k));
     let image_len = s.height * s.width * s.c_in;
     let images = Shared::new(dx);
     parallel::for_each(s.batch, |image| {
         // SAFETY: dx holds batch images, and each task has its own.
         let dx = unsafe { std::slice::from_raw_parts_mut(images.get().add(image * image_len), image_len) };
         dx.fill(0.0);
-        let mut scratch = Scratch::take(ROWS * (k + columns) + k);
-        let (a, rest) = scratch.slice_mut().split_at_mut(ROWS * k);
-        let (c, line) = rest.split_at_mut(ROWS * columns);
-        for done in (0..per_image).step_by(ROWS) {
-            let rows = (per_image - done).min(ROWS);
+        let mut scratch = Scratch::take(most_rows * (k + columns) + pixels.line_len());
+        let (a, rest) = scratch.slice_mut().split_at_mut(most_rows * k);
+        let (c, line) = rest.split_at_mut(most_rows * columns);
+        for done in (0..per_image).step_by(most_rows) {
+            let rows = (per_image - done).min(most_rows);
             let first = image * per_image + done;
-            pixels.gather(dy, first, rows, line, a);
+            pixels.gather(isa, dy, first, rows, line, a);
             let product = Product {
                 a: Slab { ptr: a.as_ptr(), block_stride: rows * BLOCK },
                 rows,
-                k,
+                k: s.c_out,
                 b: packed.as_ptr(),
                 target: Target {
                     ptr: c.as_mut_ptr(),
@@ -155,10 +149,21 @@ fn scatter_input_gradient(isa: Isa, s: &ConvShape, w: &[f32], dy: &[f32], dx: &m
                     columns,
                     bias: std::ptr::null(),
                 },
+                ahead: Ahead::NONE,
             };
             // SAFETY: the slab was just filled, the weights are packed for this product, and c has rows x columns floats.
             unsafe { isa.invoke(product) }
-            patches.scatter_add(c, columns, first, rows, dx, image);
+            let scatter = ScatterAdd {
+                to: &patches,
+                patches: c,
+                stride: columns,
+                first,
+                rows,
+                dx: &mut *dx,
+                first_image: image,
+            };
+            // SAFETY: the job is safe code, and asks nothing of its arguments.
+            unsafe { isa.invoke(scatter) }
         }
     });
 }
@@ -181,9 +186,9 @@ fn bias_gradient(isa: Isa, channels: usize, dy: &[f32], db: &mut [f32]) {
 }
 
 /// Adds all rows of `dy` to `sums`.
-struct SumRows<'a> {
-    dy: &'a [f32],
-    sums: &'a mut [f32],
+pub(super) struct SumRows<'a> {
+    pub(super) dy: &'a [f32],
+    pub(super) sums: &'a mut [f32],
 }
 
 impl Job for SumRows<'_> {

@@ -4,7 +4,7 @@
 
 use super::super::ConvShape;
 use super::super::dispatch::Isa;
-use super::super::gemm::{Slab, Target, row_product};
+use super::super::gemm::{Ahead, Slab, Target, row_product};
 use super::super::parallel::{self, Shared};
 use super::super::scratch::Scratch;
 use super::super::simd::{BLOCK, Job, Simd};
@@ -12,12 +12,27 @@ use super::patches::Patches;
 use super::weights::{self, View};
 
 /// `y = conv(x, w) + bias`; see [`super::super::forward`].
-pub(in super::super) fn forward(isa: Isa, s: &ConvShape, x: &[f32], w: &[f32], bias: Option<&[f32]>, y: &mut [f32]) {
+pub(in super::super) fn forward(
+    isa: Isa,
+    s: &ConvShape,
+    x: &[f32],
+    w: &[f32],
+    bias: Option<&[f32]>,
+    y: &mut [f32],
+) {
     forward_view(isa, s, x, w, View::Plain, bias, y);
 }
 
 /// As [`forward`], with the weights seen through `view`.
-pub(super) fn forward_view(isa: Isa, s: &ConvShape, x: &[f32], w: &[f32], view: View, bias: Option<&[f32]>, y: &mut [f32]) {
+pub(super) fn forward_view(
+    isa: Isa,
+    s: &ConvShape,
+    x: &[f32],
+    w: &[f32],
+    view: View,
+    bias: Option<&[f32]>,
+    y: &mut [f32],
+) {
     let patches = Patches::new(s);
     let k = patches.padded_len();
     let packed = weights::pack_forward(isa, s, w, view);
@@ -26,17 +41,17 @@ pub(super) fn forward_view(isa: Isa, s: &ConvShape, x: &[f32], w: &[f32], view: 
         padded_bias.slice_mut()[..s.c_out].copy_from_slice(bias);
     }
     let (packed, padded_bias) = (packed.slice(), padded_bias.slice());
-    let blocks = block_count(patches.rows(), k);
+    let blocks = block_count(patches.rows(), k, s.c_out);
     let y = Shared::new(y);
     parallel::for_each(blocks, |i| {
         let (first, rows) = parallel::part(patches.rows(), blocks, i);
-        let mut scratch = Scratch::take(rows * k + k);
+        let mut scratch = Scratch::take(rows * k + patches.line_len());
         let (slab, line) = scratch.slice_mut().split_at_mut(rows * k);
-        patches.gather(x, first, rows, line, slab);
+        patches.gather(isa, x, first, rows, line, slab);
         let product = Product {
             a: Slab { ptr: slab.as_ptr(), block_stride: rows * BLOCK },
             rows,
-            k,
+            k: patches.len(),
             b: packed.as_ptr(),
             target: Target {
                 // SAFETY: y has one row of c_out per pixel, and first + rows pixels at least.
@@ -46,18 +61,26 @@ pub(super) fn forward_view(isa: Isa, s: &ConvShape, x: &[f32], w: &[f32], view: 
                 columns: s.c_out,
                 bias: padded_bias.as_ptr(),
             },
+            ahead: Ahead::new(patches.inputs_near(x, first + rows, rows)),
         };
         // SAFETY: the slab was just filled, the weights are packed for this product, and each task has its own rows of y.
         unsafe { isa.invoke(product) }
     });
 }
 
-/// Into how many blocks to divide `rows`, so that the slab of a block fits the second-level cache.
-pub(super) fn block_count(rows: usize, k: usize) -> usize {
-    const SLAB_FLOATS: usize = 64 * 1024;
-    let largest = (SLAB_FLOATS / k).clamp(14, 112);
-    let count = rows.div_ceil(largest);
+/// Into how many blocks to divide `rows`, for a product with a matrix of `k x n`.
+fn block_count(rows: usize, k: usize, n: usize) -> usize {
+    let count = rows.div_ceil(block_rows(k, n));
+    // An even number suits two threads, and hardly matters to more.
     if count > 1 { count.next_multiple_of(2).min(rows) } else { count }
+}
+
+/// Rows of patches to work on at a time: as many as the first-level cache holds,
+/// but enough to be worth reading a large matrix of weights or gradients for.
+pub(super) fn block_rows(k: usize, n: usize) -> usize {
+    const SLAB_FLOATS: usize = 8 << 10;
+    const LARGE_MATRIX: usize = 64 << 10;
+    (SLAB_FLOATS / k).clamp(if k * n > LARGE_MATRIX { 56 } else { 28 }, 112)
 }
 
 /// [`row_product`] as a job.
@@ -67,12 +90,13 @@ pub(super) struct Product {
     pub(super) k: usize,
     pub(super) b: *const f32,
     pub(super) target: Target,
+    pub(super) ahead: Ahead,
 }
 
 impl Job for Product {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
         // SAFETY: who makes the job answers for the contract of `row_product`.
-        unsafe { row_product::<S>(self.a, self.rows, self.k, self.b, self.target) }
+        unsafe { row_product::<S>(self.a, self.rows, self.k, self.b, self.target, self.ahead) }
     }
 }

@@ -7,16 +7,19 @@
 //! - [`forward`]: `y = patches(x) W`.
 //! - [`backward`]: `dW = patches(x)^T dy`; `dx` as the forward pass of the mirrored convolution where the stride is 1,
 //!   and as `dy W^T` scattered back where it is not.
+//! - [`dense`]: both gradients at once, where patches are single pixels.
 //!
 //! A dense layer is the convolution of one pixel per row.
 
 mod backward;
+mod dense;
 mod forward;
 mod patches;
 mod weights;
 
 pub(super) use backward::backward;
 pub(super) use forward::forward;
+pub(super) use weights::View;
 
 use super::ConvShape;
 

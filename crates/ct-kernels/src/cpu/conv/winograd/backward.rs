@@ -8,26 +8,29 @@
 //! The batch is divided into *strands*, runs of whole images whose number depends on the shape alone.
 //! A strand is worked on by one thread, in order, with a `dU` of its own; the `dU` are added in order at the end.
 //! So the gradients have the same bits for any number of threads.
+//! Where there are more threads than strands, each strand is divided once more, by input channels,
+//! which changes no sum; each part then makes its own `dM`.
 
 #![expect(unsafe_code, reason = "transforms address pixels through pointers")]
 
-use super::super::ConvShape;
 use super::super::dispatch::Isa;
-use super::super::gemm::{Slab, Target, column_product, row_product};
+use super::super::gemm::{Ahead, Slab, Sums, Target, column_product, row_product};
 use super::super::parallel::{self, Shared};
 use super::super::scratch::Scratch;
 use super::super::simd::{BLOCK, Job, Simd};
+use super::super::{ConvShape, Gradients};
 use super::tiles::Tiling;
 use super::transform::{INS, input_transposed_2d, output_transposed_2d};
 use super::weights::{self, Axes};
-use super::{CHUNK, slab_stride};
+use super::{Inputs, chunk_blocks, slab_stride};
 
 /// Most floats that all strands' `dU` may take together, unless two take more.
-const PARTIAL_FLOATS: usize = 4 << 20;
+/// More strands would spread over more threads, but cost traffic through memory; see `parts`.
+const PARTIAL_FLOATS: usize = 3 << 19;
 
 /// Number of strands: a function of the shape only.
 fn strand_count(s: &ConvShape) -> usize {
-    let most = (PARTIAL_FLOATS / (INS * weights::point_stride(s.c_in, s.c_out))).clamp(2, 32);
+    let most = (PARTIAL_FLOATS / (INS * weights::point_stride(s.c_in, s.c_out))).clamp(2, 16);
     s.batch.min(most)
 }
 
@@ -38,11 +41,10 @@ pub(in super::super) fn backward(
     x: &[f32],
     w: &[f32],
     dy: &[f32],
-    dx: Option<&mut [f32]>,
-    dw: Option<&mut [f32]>,
-    db: Option<&mut [f32]>,
+    out: Gradients<'_>,
 ) {
     debug_assert!(super::applies(s));
+    let Gradients { dx, dw, db } = out;
     let strands = strand_count(s);
     let point_stride = weights::point_stride(s.c_in, s.c_out);
     // Some of these are not needed by every call; one float stands in for them.
@@ -60,55 +62,73 @@ pub(in super::super) fn backward(
         let wants_dw = dw.is_some();
         let dx = dx.map(Shared::new);
         let tiling = Tiling::new(s);
-        parallel::for_each(strands, |i| {
-            let (first_image, images) = parallel::part(s.batch, strands, i);
+        let in_blocks = s.c_in / BLOCK;
+        let chunk = chunk_blocks(s.c_out);
+        let parts = rayon::current_num_threads().div_ceil(strands).min(in_blocks.div_ceil(chunk));
+        parallel::for_each(strands * parts, |i| {
+            let (strand, part) = (i / parts, i % parts);
+            let (first_image, images) = parallel::part(s.batch, strands, strand);
+            let (first_block, part_blocks) = parallel::part(in_blocks, parts, part);
             let per_image = tiling.per_image();
-            let blocks = super::block_count(images * per_image, s.c_out);
+            let blocks = super::block_count(images * per_image);
             let most_tiles = (images * per_image).div_ceil(blocks);
             let m_len = INS * slab_stride(s.c_out / BLOCK, most_tiles);
-            let v_len = INS * slab_stride(CHUNK.min(s.c_in / BLOCK), most_tiles);
+            let v_len = INS * slab_stride(chunk.min(part_blocks), most_tiles);
             let mut scratch = Scratch::take(m_len + v_len + s.c_in.max(s.c_out) + s.c_in);
             let (m, rest) = scratch.slice_mut().split_at_mut(m_len);
             let (v, rest) = rest.split_at_mut(v_len);
             let (zeros, sink) = rest.split_at_mut(s.c_in.max(s.c_out));
             zeros.fill(0.0);
-            let mut done = 0;
+            let mut cleared = 0;
             for block in 0..blocks {
                 let (start, tiles) = parallel::part(images * per_image, blocks, block);
-                let first = first_image * per_image + start;
                 if let Some(dx) = &dx {
                     // Images whose first tile is in this block: nothing was added to them yet.
                     let until = (start + tiles).div_ceil(per_image);
-                    let image_len = s.height * s.width * s.c_in;
-                    // SAFETY: `until <= images`, dx has the length of x, and the strand owns its images.
+                    let pixels = s.height * s.width;
+                    // SAFETY: `until <= images`, dx has the length of x, and this task owns these channels of these images.
                     unsafe {
-                        let start = dx.get().add((first_image + done) * image_len);
-                        start.write_bytes(0, (until - done) * image_len);
+                        let dx =
+                            dx.get().add((first_image + cleared) * pixels * s.c_in + first_block * BLOCK);
+                        clear(dx, (until - cleared) * pixels, s.c_in, part_blocks * BLOCK);
                     }
-                    done = until;
+                    cleared = until;
                 }
                 let job = Block {
                     tiling,
                     c_in: s.c_in,
                     c_out: s.c_out,
-                    first,
+                    first: first_image * per_image + start,
                     tiles,
+                    in_blocks: [first_block, first_block + part_blocks],
                     x: x.as_ptr(),
                     u: u.as_ptr(),
                     dy: dy.as_ptr(),
                     dx: dx.map_or(std::ptr::null_mut(), Shared::get),
-                    // SAFETY: one part and one row per strand.
-                    du: if wants_dw { unsafe { du.get().add(i * part_stride) } } else { std::ptr::null_mut() },
-                    // SAFETY: as above.
-                    db: unsafe { db.get().add(i * s.c_out) },
+                    // SAFETY: one set of matrices per strand; the parts of a strand write different rows of them.
+                    du: if wants_dw {
+                        unsafe { du.get().add(strand * part_stride) }
+                    } else {
+                        std::ptr::null_mut()
+                    },
+                    // SAFETY: one row of sums per strand, which its first part writes.
+                    db: if part == 0 {
+                        unsafe { db.get().add(strand * s.c_out) }
+                    } else {
+                        std::ptr::null_mut()
+                    },
                     accumulate: block > 0,
                     m: m.as_mut_ptr(),
                     v: v.as_mut_ptr(),
                     zeros: zeros.as_mut_ptr(),
                     sink: sink.as_mut_ptr(),
+                    ahead: [x, dy].map(|t| {
+                        let next = first_image * per_image + start + tiles;
+                        Ahead::new(parallel::stretch(t, tiling.count(), next, tiles))
+                    }),
                 };
                 // SAFETY: the caller checked the lengths of all tensors; the scratch has the lengths that `Block` names;
-                // strands write different images and parts.
+                // tasks write different channels of different images, and different parts of the sums.
                 unsafe { isa.invoke(job) }
             }
         });
@@ -121,15 +141,32 @@ pub(in super::super) fn backward(
     }
 }
 
-/// A range of tiles of one strand, with working memory:
+/// Sets `channels` channels of `pixels` pixels to zero.
+///
+/// # Safety
+/// `first` is writable for `pixels` rows of `stride` floats, but for the last `stride - channels`.
+unsafe fn clear(first: *mut f32, pixels: usize, stride: usize, channels: usize) {
+    if stride == channels {
+        // SAFETY: passed on from the caller.
+        unsafe { first.write_bytes(0, pixels * stride) }
+    } else {
+        for pixel in 0..pixels {
+            // SAFETY: passed on from the caller.
+            unsafe { first.add(pixel * stride).write_bytes(0, channels) }
+        }
+    }
+}
+
+/// A range of tiles of one strand, and of blocks of input channels, with working memory:
 /// m: 36 slabs of `c_out`, v: 36 slabs of a chunk, zeros: the larger of `c_in` and `c_out`, sink: `c_in`.
-/// `dx` and `du` are null where not wanted.
+/// `dx`, `du` and `db` are null where not wanted.
 struct Block {
     tiling: Tiling,
     c_in: usize,
     c_out: usize,
     first: usize,
     tiles: usize,
+    in_blocks: [usize; 2],
     x: *const f32,
     u: *const f32,
     dy: *const f32,
@@ -141,6 +178,8 @@ struct Block {
     v: *mut f32,
     zeros: *mut f32,
     sink: *mut f32,
+    /// About the inputs and the gradients of the next block.
+    ahead: [Ahead; 2],
 }
 
 impl Job for Block {
@@ -152,12 +191,23 @@ impl Job for Block {
             let point_stride = weights::point_stride(self.c_in, self.c_out);
             let slab_block = self.tiles * BLOCK;
             let m_stride = slab_stride(self.c_out / BLOCK, self.tiles);
-            let mut block = 0;
-            while block < self.c_in / BLOCK && !(self.dx.is_null() && self.du.is_null()) {
-                let blocks = (self.c_in / BLOCK - block).min(CHUNK);
+            let [mut block, end] = self.in_blocks;
+            let chunk = chunk_blocks(self.c_out);
+            let products = (end - block).div_ceil(chunk) * INS;
+            let mut product = 0;
+            while block < end && !(self.dx.is_null() && self.du.is_null()) {
+                let blocks = (end - block).min(chunk);
                 let v_stride = slab_stride(blocks, self.tiles);
                 if !self.du.is_null() {
-                    super::inputs_to_points::<S>(&self.tiling, self.first, self.tiles, self.x, self.c_in, block, blocks, self.zeros, self.v);
+                    let inputs = Inputs {
+                        tiling: &self.tiling,
+                        first: self.first,
+                        tiles: self.tiles,
+                        x: self.x,
+                        channels: self.c_in,
+                        zeros: self.zeros,
+                    };
+                    inputs.to_points::<S>(block, blocks, self.v);
                 }
                 for point in 0..INS {
                     let m = Slab { ptr: self.m.add(point * m_stride), block_stride: slab_block };
@@ -165,7 +215,8 @@ impl Job for Block {
                     if !self.du.is_null() {
                         let du = self.du.add(point * point_stride + block * BLOCK * self.c_out);
                         let v = Slab { ptr: v, block_stride: slab_block };
-                        column_product::<S>(v, blocks, m, self.c_out / BLOCK, self.tiles, du, self.c_out, self.accumulate);
+                        let du = Sums { ptr: du, row_stride: self.c_out, accumulate: self.accumulate };
+                        column_product::<S>(v, blocks, m, self.c_out / BLOCK, self.tiles, du);
                     }
                     if !self.dx.is_null() {
                         let v = Target {
@@ -176,7 +227,9 @@ impl Job for Block {
                             bias: std::ptr::null(),
                         };
                         let u = self.u.add(point * point_stride + block * BLOCK * self.c_out);
-                        row_product::<S>(m, self.tiles, self.c_out, u, v);
+                        let ahead = self.ahead[product % 2].part(product / 2, products / 2);
+                        row_product::<S>(m, self.tiles, self.c_out, u, v, ahead);
+                        product += 1;
                     }
                 }
                 if !self.dx.is_null() {
@@ -200,16 +253,21 @@ impl Block {
                 let pixels = self.tiling.outputs(tile, self.dy.cast_mut(), self.c_out, self.zeros);
                 for lane in (0..self.c_out).step_by(S::LANES) {
                     let m = self.m.add(lane / BLOCK * self.tiles * BLOCK + index * BLOCK + lane % BLOCK);
-                    let mut sum = S::load(self.db.add(lane));
+                    let mut sum = S::splat(0.0);
                     output_transposed_2d::<S>(
+                        #[inline(always)]
                         |i, j| {
                             let value = S::load(pixels[i * 4 + j].add(lane));
                             sum = S::add(sum, value);
                             value
                         },
+                        #[inline(always)]
                         |i, j, v| S::store(m.add((i * 6 + j) * stride), v),
                     );
-                    S::store(self.db.add(lane), sum);
+                    if !self.db.is_null() {
+                        let db = self.db.add(lane);
+                        S::store(db, S::add(S::load(db), sum));
+                    }
                 }
             }
         }
@@ -227,7 +285,9 @@ impl Block {
                     let v = self.v.add(lane / BLOCK * self.tiles * BLOCK + index * BLOCK + lane % BLOCK);
                     let channel = block * BLOCK + lane;
                     input_transposed_2d::<S>(
+                        #[inline(always)]
                         |i, j| S::load(v.add((i * 6 + j) * stride)),
+                        #[inline(always)]
                         |i, j, value| {
                             let pixel = pixels[i * 6 + j].add(channel);
                             S::store(pixel, S::add(S::load(pixel), value));

@@ -7,28 +7,35 @@
 
 use super::super::ConvShape;
 use super::super::dispatch::Isa;
-use super::super::gemm::{Slab, Target, row_product};
+use super::super::gemm::{Ahead, Slab, Target, row_product};
 use super::super::parallel::{self, Shared};
 use super::super::scratch::Scratch;
 use super::super::simd::{BLOCK, Job, Simd};
 use super::tiles::Tiling;
 use super::transform::{INS, output_2d};
 use super::weights::{self, Axes};
-use super::{CHUNK, slab_stride};
+use super::{Inputs, chunk_blocks, slab_stride};
 
 /// `y = conv(x, w) + bias`; see [`super::super::forward`].
-pub(in super::super) fn forward(isa: Isa, s: &ConvShape, x: &[f32], w: &[f32], bias: Option<&[f32]>, y: &mut [f32]) {
+pub(in super::super) fn forward(
+    isa: Isa,
+    s: &ConvShape,
+    x: &[f32],
+    w: &[f32],
+    bias: Option<&[f32]>,
+    y: &mut [f32],
+) {
     debug_assert!(super::applies(s));
     let mut u = Scratch::take(INS * weights::point_stride(s.c_in, s.c_out));
     weights::transform(isa, Axes::forward(s.c_in, s.c_out), w, u.slice_mut());
     let tiling = Tiling::new(s);
-    let blocks = super::block_count(tiling.count(), s.c_in);
+    let blocks = super::block_count(tiling.count());
     let (u, y) = (u.slice(), Shared::new(y));
     parallel::for_each(blocks, |i| {
         let (first, tiles) = parallel::part(tiling.count(), blocks, i);
-        let chunk_blocks = CHUNK.min(s.c_out / BLOCK);
+        let chunk = chunk_blocks(s.c_in).min(s.c_out / BLOCK);
         let v_len = INS * slab_stride(s.c_in / BLOCK, tiles);
-        let m_len = INS * slab_stride(chunk_blocks, tiles);
+        let m_len = INS * slab_stride(chunk, tiles);
         let mut scratch = Scratch::take(v_len + m_len + s.c_in + s.c_out);
         let (v, rest) = scratch.slice_mut().split_at_mut(v_len);
         let (m, rest) = rest.split_at_mut(m_len);
@@ -48,6 +55,7 @@ pub(in super::super) fn forward(isa: Isa, s: &ConvShape, x: &[f32], w: &[f32], b
             m: m.as_mut_ptr(),
             zeros: zeros.as_mut_ptr(),
             sink: sink.as_mut_ptr(),
+            ahead: Ahead::new(parallel::stretch(x, tiling.count(), first + tiles, tiles)),
         };
         // SAFETY: the caller checked the lengths of x, w, bias and y; the scratch has the lengths that `Block` names;
         // blocks write different tiles of y.
@@ -70,6 +78,8 @@ struct Block {
     m: *mut f32,
     zeros: *mut f32,
     sink: *mut f32,
+    /// About the inputs of the next block.
+    ahead: Ahead,
 }
 
 impl Job for Block {
@@ -77,13 +87,23 @@ impl Job for Block {
     unsafe fn run<S: Simd>(self) {
         // SAFETY: the job's contract.
         unsafe {
-            super::inputs_to_points::<S>(&self.tiling, self.first, self.tiles, self.x, self.c_in, 0, self.c_in / BLOCK, self.zeros, self.v);
+            let inputs = Inputs {
+                tiling: &self.tiling,
+                first: self.first,
+                tiles: self.tiles,
+                x: self.x,
+                channels: self.c_in,
+                zeros: self.zeros,
+            };
+            inputs.to_points::<S>(0, self.c_in / BLOCK, self.v);
             let point_stride = weights::point_stride(self.c_in, self.c_out);
             let slab_block = self.tiles * BLOCK;
             let v_stride = slab_stride(self.c_in / BLOCK, self.tiles);
+            let chunk = chunk_blocks(self.c_in);
+            let products = self.c_out.div_ceil(BLOCK * chunk) * INS;
             let mut block = 0;
             while block < self.c_out / BLOCK {
-                let blocks = (self.c_out / BLOCK - block).min(CHUNK);
+                let blocks = (self.c_out / BLOCK - block).min(chunk);
                 let m_stride = slab_stride(blocks, self.tiles);
                 for point in 0..INS {
                     let v = Slab { ptr: self.v.add(point * v_stride), block_stride: slab_block };
@@ -95,7 +115,8 @@ impl Job for Block {
                         bias: std::ptr::null(),
                     };
                     let u = self.u.add(point * point_stride + block * BLOCK * self.c_in);
-                    row_product::<S>(v, self.tiles, self.c_in, u, m);
+                    let ahead = self.ahead.part(block / chunk * INS + point, products);
+                    row_product::<S>(v, self.tiles, self.c_in, u, m, ahead);
                 }
                 self.outputs_from_points::<S>(block, blocks, m_stride);
                 block += blocks;
@@ -112,13 +133,17 @@ impl Block {
             // SAFETY: the tile is one of the tiling's; its pixels and the bias have c_out channels;
             // m holds 36 slabs of `blocks` blocks.
             unsafe {
-                let pixels = self.tiling.outputs(self.tiling.tile(self.first + index), self.y, self.c_out, self.sink);
+                let pixels =
+                    self.tiling.outputs(self.tiling.tile(self.first + index), self.y, self.c_out, self.sink);
                 for lane in (0..blocks * BLOCK).step_by(S::LANES) {
                     let m = self.m.add(lane / BLOCK * self.tiles * BLOCK + index * BLOCK + lane % BLOCK);
                     let channel = block * BLOCK + lane;
-                    let bias = if self.bias.is_null() { S::splat(0.0) } else { S::load(self.bias.add(channel)) };
+                    let bias =
+                        if self.bias.is_null() { S::splat(0.0) } else { S::load(self.bias.add(channel)) };
                     output_2d::<S>(
+                        #[inline(always)]
                         |i, j| S::load(m.add((i * 6 + j) * m_stride)),
+                        #[inline(always)]
                         |i, j, v| S::store(pixels[i * 4 + j].add(channel), S::add(v, bias)),
                     );
                 }

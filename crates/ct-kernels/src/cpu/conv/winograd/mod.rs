@@ -19,10 +19,15 @@ pub(super) use forward::forward;
 use super::ConvShape;
 use super::simd::{BLOCK, Simd};
 use tiles::Tiling;
-use transform::{INS, input_2d};
+use transform::input_2d;
 
 /// Blocks of channels that the products and the transforms after them work on at a time.
-const CHUNK: usize = 2;
+///
+/// A chunk is made from all of the other side's `channels`, which are read again for each chunk:
+/// with many of them, which do not fit the second-level cache, larger chunks pay.
+fn chunk_blocks(channels: usize) -> usize {
+    if channels < 192 { 2 } else { 4 }
+}
 
 /// Whether this shape can, and should, go through Winograd.
 pub(super) fn applies(s: &ConvShape) -> bool {
@@ -41,44 +46,54 @@ fn slab_stride(blocks: usize, tiles: usize) -> usize {
     (blocks * tiles + 1) * BLOCK
 }
 
-/// Into how many blocks to divide `tiles`, so that a block's V fits the second-level cache.
-fn block_count(tiles: usize, channels: usize) -> usize {
-    const CACHE_FLOATS: usize = 160 * 1024;
-    let largest = (CACHE_FLOATS / (INS * channels)).clamp(28, 70);
-    let count = tiles.div_ceil(largest);
+/// Into how many blocks to divide `tiles`.
+///
+/// Blocks of 40 to 70 tiles are long enough to reuse the weights, and short enough for the second-level cache;
+/// measured times are flat around the optimum.
+fn block_count(tiles: usize) -> usize {
+    let count = tiles.div_ceil(70);
     // An even number of blocks suits two threads, and hardly matters to more.
-    if count > 1 { count.next_multiple_of(2).min(tiles) } else { tiles.div_ceil(14).min(2) }
+    if count > 1 { count.next_multiple_of(2) } else { tiles.div_ceil(28).min(2) }
 }
 
-/// Transforms `blocks` blocks of channels, from `block` on, of the inputs of `tiles` tiles, into 36 slabs `v`.
-///
-/// # Safety
-/// Called from a job for `S`; `x` holds the tiling's inputs with `channels` channels, `zeros` as many zeros,
-/// and `v` 36 slabs of `blocks` blocks and `tiles` rows, [`slab_stride`] apart.
-#[inline(always)]
-unsafe fn inputs_to_points<S: Simd>(
-    tiling: &Tiling,
+/// The inputs of a range of tiles.
+struct Inputs<'a> {
+    tiling: &'a Tiling,
     first: usize,
     tiles: usize,
     x: *const f32,
     channels: usize,
-    block: usize,
-    blocks: usize,
+    /// As many zeros as channels, to read outside the image.
     zeros: *mut f32,
-    v: *mut f32,
-) {
-    let stride = slab_stride(blocks, tiles);
-    for index in 0..tiles {
-        // SAFETY: the tile is one of the tiling's, and the channels are in range; `x` is only read.
-        unsafe {
-            let pixels = tiling.inputs(tiling.tile(first + index), x.cast_mut(), channels, zeros);
-            for lane in (0..blocks * BLOCK).step_by(S::LANES) {
-                let v = v.add(lane / BLOCK * tiles * BLOCK + index * BLOCK + lane % BLOCK);
-                let channel = block * BLOCK + lane;
-                input_2d::<S>(
-                    |i, j| S::load(pixels[i * 6 + j].add(channel)),
-                    |i, j, value| S::store(v.add((i * 6 + j) * stride), value),
-                );
+}
+
+impl Inputs<'_> {
+    /// Transforms `blocks` blocks of channels, from `block` on, into 36 slabs `v`.
+    ///
+    /// # Safety
+    /// Called from a job for `S`; `x` holds the tiling's inputs, and `v` 36 slabs of `blocks` blocks and as many rows
+    /// as tiles, [`slab_stride`] apart.
+    #[inline(always)]
+    unsafe fn to_points<S: Simd>(&self, block: usize, blocks: usize, v: *mut f32) {
+        debug_assert!(
+            (block + blocks) * BLOCK <= self.channels && self.first + self.tiles <= self.tiling.count()
+        );
+        let stride = slab_stride(blocks, self.tiles);
+        for index in 0..self.tiles {
+            // SAFETY: the tile is one of the tiling's, and the channels are in range; `x` is only read.
+            unsafe {
+                let tile = self.tiling.tile(self.first + index);
+                let pixels = self.tiling.inputs(tile, self.x.cast_mut(), self.channels, self.zeros);
+                for lane in (0..blocks * BLOCK).step_by(S::LANES) {
+                    let v = v.add(lane / BLOCK * self.tiles * BLOCK + index * BLOCK + lane % BLOCK);
+                    let channel = block * BLOCK + lane;
+                    input_2d::<S>(
+                        #[inline(always)]
+                        |i, j| S::load(pixels[i * 6 + j].add(channel)),
+                        #[inline(always)]
+                        |i, j, value| S::store(v.add((i * 6 + j) * stride), value),
+                    );
+                }
             }
         }
     }

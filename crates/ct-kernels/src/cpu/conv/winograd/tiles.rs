@@ -62,7 +62,13 @@ impl Tiling {
     /// # Safety
     /// `x` points to a batch of inputs with `channels` channels.
     #[inline(always)]
-    pub(super) unsafe fn inputs(&self, tile: Tile, x: *mut f32, channels: usize, outside: *mut f32) -> [*mut f32; 36] {
+    pub(super) unsafe fn inputs(
+        &self,
+        tile: Tile,
+        x: *mut f32,
+        channels: usize,
+        outside: *mut f32,
+    ) -> [*mut f32; 36] {
         // SAFETY: the image is one of the batch's.
         let image = unsafe { x.add(tile.image * self.input[0] * self.input[1] * channels) };
         let top = tile.top.wrapping_sub(self.pad_top);
@@ -75,7 +81,13 @@ impl Tiling {
     /// # Safety
     /// `y` points to a batch of outputs with `channels` channels.
     #[inline(always)]
-    pub(super) unsafe fn outputs(&self, tile: Tile, y: *mut f32, channels: usize, outside: *mut f32) -> [*mut f32; 16] {
+    pub(super) unsafe fn outputs(
+        &self,
+        tile: Tile,
+        y: *mut f32,
+        channels: usize,
+        outside: *mut f32,
+    ) -> [*mut f32; 16] {
         // SAFETY: the image is one of the batch's.
         let image = unsafe { y.add(tile.image * self.output[0] * self.output[1] * channels) };
         patch::<4, 16>(image, self.output, tile.top, tile.left, channels, outside)
@@ -99,7 +111,7 @@ fn patch<const SIDE: usize, const AREA: usize>(
             let x = left.wrapping_add(j);
             // Wrapping arithmetic: the pointer is used only if the pixel is in the image.
             let inside = image.wrapping_add(y.wrapping_mul(width).wrapping_add(x).wrapping_mul(channels));
-            pixels[i * SIDE + j] = if (y < height) & (x < width) { inside } else { outside };
+            pixels[i * SIDE + j] = if y < height && x < width { inside } else { outside };
         }
     }
     pixels

@@ -44,7 +44,8 @@ pub(super) fn transform(isa: Isa, axes: Axes, w: &[f32], u: &mut [f32]) {
     let u = Shared::new(u);
     parallel::for_each(column_blocks * parts, |i| {
         let (first_row, rows) = parallel::part(axes.rows, parts, i % parts);
-        let job = Transform { axes, w, u: u.get(), stride, panel: isa.panel(), block: i / parts, first_row, rows };
+        let job =
+            Transform { axes, w, u: u.get(), stride, panel: isa.panel(), block: i / parts, first_row, rows };
         // SAFETY: the length of `u` was checked, and each task writes its own columns and rows of it.
         unsafe { isa.invoke(job) }
     });
@@ -84,7 +85,9 @@ impl Job for Transform<'_> {
                 unsafe {
                     let u = self.u.add(offset + lane);
                     weight_2d::<S>(
+                        #[inline(always)]
                         |i, j| S::load(filters[i * 3 + j].as_ptr().add(lane)),
+                        #[inline(always)]
                         |i, j, v| S::store(u.add((i * 6 + j) * self.stride), v),
                     );
                 }
@@ -96,14 +99,37 @@ impl Job for Transform<'_> {
 /// Sums partial gradients and transforms them into `dw`: [out, in, 3, 3].
 ///
 /// `partials` holds `parts` times 36 matrices [in, out], each set `part_stride` floats after the one before.
-pub(super) fn gradient(isa: Isa, c_in: usize, c_out: usize, partials: &[f32], parts: usize, part_stride: usize, dw: &mut [f32]) {
+pub(super) fn gradient(
+    isa: Isa,
+    c_in: usize,
+    c_out: usize,
+    partials: &[f32],
+    parts: usize,
+    part_stride: usize,
+    dw: &mut [f32],
+) {
     let stride = point_stride(c_in, c_out);
-    assert!(dw.len() == c_in * c_out * TAPS && part_stride >= INS * stride && partials.len() >= parts * part_stride);
+    assert!(
+        dw.len() == c_in * c_out * TAPS
+            && part_stride >= INS * stride
+            && partials.len() >= parts * part_stride
+    );
     let ranges = (c_in / BLOCK).min(4);
     let dw = Shared::new(dw);
     parallel::for_each(c_out / BLOCK * ranges, |i| {
         let (first_row, rows) = parallel::part(c_in, ranges, i % ranges);
-        let job = Gradient { c_in, c_out, partials: partials.as_ptr(), parts, part_stride, stride, dw: dw.get(), block: i / ranges, first_row, rows };
+        let job = Gradient {
+            c_in,
+            c_out,
+            partials: partials.as_ptr(),
+            parts,
+            part_stride,
+            stride,
+            dw: dw.get(),
+            block: i / ranges,
+            first_row,
+            rows,
+        };
         // SAFETY: the lengths were checked, and each task writes its own channels of `dw`.
         unsafe { isa.invoke(job) }
     });
@@ -135,6 +161,7 @@ impl Job for Gradient {
                     let source = self.partials.add(row * self.c_out + first + lane);
                     let target = filters.as_mut_ptr().cast::<f32>().add(lane);
                     weight_transposed_2d::<S>(
+                        #[inline(always)]
                         |i, j| {
                             let source = source.add((i * 6 + j) * self.stride);
                             let mut sum = S::load(source);
@@ -143,6 +170,7 @@ impl Job for Gradient {
                             }
                             sum
                         },
+                        #[inline(always)]
                         |i, j, v| S::store(target.add((i * 3 + j) * BLOCK), v),
                     );
                 }

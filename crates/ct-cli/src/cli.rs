@@ -1,0 +1,97 @@
+//! The command line, from the arguments to the exit code.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Args, Parser, Subcommand};
+
+use crate::commands::{forward, inspect, sample, train};
+use crate::{device, logging, mistake, terminal};
+
+/// Consistency models: train a one-step image generator on your own pictures, and sample it.
+#[derive(Debug, Parser)]
+#[command(name = "ct", version, propagate_version = true, arg_required_else_help = true)]
+#[command(after_help = "Examples:
+  ct train digits                           a few minutes on 2 cores, ends with a picture
+  ct sample --model runs/digits --num 64    64 new digits in one step each
+  ct inspect runs/digits                    what the run holds")]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Options of every command.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Options of every command")]
+pub(crate) struct Global {
+    /// Where to compute: cpu, cuda or cuda:N.
+    #[arg(long, global = true, default_value_t, value_name = "DEVICE")]
+    pub(crate) device: device::Choice,
+    /// Seed of all randomness [default: 0, or what the configuration says].
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u64).range(..=i64::MAX.cast_unsigned()))]
+    pub(crate) seed: Option<u64>,
+    /// Threads to compute with [default: one for each core].
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    threads: Option<u16>,
+    /// Log what is going on; twice for more. `RUST_LOG` goes before it.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    verbose: u8,
+    /// Log in JSON, one object a line.
+    #[arg(long, global = true)]
+    log_json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Train(train::Args),
+    Sample(sample::Args),
+    Forward(forward::Args),
+    Inspect(inspect::Args),
+}
+
+/// Does what the command line asks for.
+pub(crate) fn main() -> ExitCode {
+    std::panic::set_hook(Box::new(|fault| {
+        terminal::set_bar(None);
+        terminal::note(format_args!(
+            "error: ct came upon a fault of its own and stops: {fault}\nwhat was saved is whole; please report this"
+        ));
+    }));
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // A terminal that is gone has no use for the message.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    logging::init(cli.global.verbose, cli.global.log_json);
+    run(&cli).unwrap_or_else(|error| {
+        terminal::set_bar(None);
+        terminal::note(mistake::message(&error));
+        ExitCode::from(mistake::exit_code(&error))
+    })
+}
+
+fn run(cli: &Cli) -> Result<ExitCode> {
+    let threads = device::start_threads(cli.global.threads.map(usize::from))?;
+    match &cli.command {
+        Command::Train(args) => train::run(args, &cli.global, threads),
+        Command::Sample(args) => sample::run(args, &cli.global),
+        Command::Forward(args) => forward::run(args, &cli.global),
+        Command::Inspect(args) => inspect::run(args),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

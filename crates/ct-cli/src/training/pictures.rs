@@ -1,0 +1,60 @@
+//! Pictures of a run, always from the same noise.
+
+use anyhow::Result;
+use candle_core::Tensor;
+use ct_data::Dataset;
+use ct_model::{ConsistencyModel, Denoiser as _};
+use ct_sample::SeededNoise;
+use image::DynamicImage;
+
+use crate::config::{Config, SampleConfig};
+use crate::{picture, sampling};
+
+/// Points of the data that lie below a plot.
+const DATA_POINTS: usize = 4000;
+/// Samples in a plot of points, at least: fewer do not show a shape.
+const SAMPLE_POINTS: usize = 1000;
+
+/// Draws pictures of the samples of a model, always from the same noise.
+#[derive(Debug)]
+pub(crate) struct Pictures {
+    config: SampleConfig,
+    noise: SeededNoise,
+    data: Option<Tensor>,
+}
+
+impl Pictures {
+    /// Pictures for a run on `data`.
+    pub(crate) fn new(config: &Config, data: &Dataset) -> Result<Self> {
+        let mut sample = config.sample.clone();
+        let mut points = None;
+        if data.sample_shape().len() == 1 {
+            sample.num = sample.num.max(SAMPLE_POINTS);
+            points = Some(data.tensor(&(0..data.len().min(DATA_POINTS)).collect::<Vec<_>>())?);
+        }
+        Ok(Self { config: sample, noise: SeededNoise { seed: config.seed, first_index: 0 }, data: points })
+    }
+
+    /// One-step samples.
+    pub(crate) fn one_step(&self, model: &ConsistencyModel) -> Result<DynamicImage> {
+        self.draw(model, &[model.noise_range().sigma_max])
+    }
+
+    /// Two-step samples.
+    pub(crate) fn two_step(&self, model: &ConsistencyModel) -> Result<DynamicImage> {
+        self.draw(model, &sampling::two_step_sigmas(model, self.config.two_step_sigma)?)
+    }
+
+    fn draw(&self, model: &ConsistencyModel, sigmas: &[f64]) -> Result<DynamicImage> {
+        let class_labels = sampling::classes_in_turn(model, self.config.num);
+        let request = sampling::Request {
+            num: self.config.num,
+            sigmas,
+            class_labels: class_labels.as_deref(),
+            clip: sampling::clips(model),
+            batch_size: sampling::batch_size(model.sample_shape()),
+        };
+        let samples = sampling::draw(model, &self.noise, &request, &mut |_| ())?;
+        picture::picture(&samples, self.config.columns, self.data.as_ref())
+    }
+}
