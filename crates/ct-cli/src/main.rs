@@ -4,6 +4,7 @@ mod cli;
 mod commands;
 mod config;
 mod device;
+mod global;
 mod interrupt;
 mod logging;
 mod mistake;

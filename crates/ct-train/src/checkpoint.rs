@@ -18,7 +18,7 @@ use ct_model::{ParamLayout, Params};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::{Error, Result, Trainer};
+use crate::{Average, Error, Result, Trainer};
 
 /// Version of the checkpoint's format. A newer one is refused.
 pub const STATE_VERSION: u32 = 1;
@@ -85,6 +85,7 @@ pub fn write_checkpoint(dir: &Path, trainer: &Trainer, card: &Card) -> Result<()
 /// or one of another network; `trainer` is left as it was.
 pub fn read_checkpoint(dir: &Path, trainer: &mut Trainer) -> Result<()> {
     let state = verify(dir)?;
+    check_settings(dir, &state, trainer)?;
     let device = trainer.params.device().clone();
     let layout = trainer.params.layout().clone();
     let read = |name: &str| -> Result<HashMap<String, Tensor>> {
@@ -117,6 +118,25 @@ pub fn read_checkpoint(dir: &Path, trainer: &mut Trainer) -> Result<()> {
         average.set_params(params);
     }
     (trainer.step, trainer.images_seen) = (state.step, state.images_seen);
+    Ok(())
+}
+
+/// What a run keeps cannot change when it is resumed.
+fn check_settings(dir: &Path, state: &State, trainer: &Trainer) -> Result<()> {
+    let averages: Vec<&str> = trainer.averages.iter().map(Average::name).collect();
+    if state.averages != averages {
+        let kept = state.averages.join(", ");
+        let reason = format!(
+            "the run keeps the averages {kept}: train.ema and train.ema_power cannot change in its midst"
+        );
+        return Err(damaged(dir, &reason));
+    }
+    if trainer.target.is_some() != state.sha256.contains_key(TARGET) {
+        return Err(damaged(
+            dir,
+            "it was written by another recipe: train.recipe cannot change in the midst of a run",
+        ));
+    }
     Ok(())
 }
 

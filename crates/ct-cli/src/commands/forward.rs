@@ -8,7 +8,7 @@ use anyhow::Result;
 use candle_core::{DType, Device, Tensor};
 use ct_model::folder;
 
-use crate::cli::Global;
+use crate::global::Global;
 use crate::mistake::mistake;
 use crate::{model_path, output, terminal};
 

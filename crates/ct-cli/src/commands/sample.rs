@@ -12,7 +12,7 @@ use ct_model::{ConsistencyModel, Denoiser as _};
 use ct_sample::{NoiseSource, RecordedNoise, SeededNoise, check_sigmas, default_sigmas};
 use indicatif::ProgressBar;
 
-use crate::cli::Global;
+use crate::global::Global;
 use crate::mistake::mistake;
 use crate::{model_path, output, picture, sampling, terminal};
 

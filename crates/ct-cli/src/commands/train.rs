@@ -7,8 +7,8 @@ use anyhow::{Context as _, Result};
 use ct_model::folder::Card;
 use ct_train::{RunFolder, Trainer};
 
-use crate::cli::Global;
 use crate::config::{Config, Layers, Origins, changes, presets};
+use crate::global::Global;
 use crate::mistake::mistake;
 use crate::training::{finish, pictures::Pictures, place, place::Place, setup, setup::Setup, watch::Watch};
 use crate::{interrupt, terminal};

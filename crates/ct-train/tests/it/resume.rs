@@ -125,7 +125,7 @@ fn a_checkpoint_that_was_cut_short_is_passed_over() {
 }
 
 #[test]
-fn a_checkpoint_of_a_newer_format_or_another_network_is_refused() {
+fn a_checkpoint_of_a_newer_format_another_network_or_other_settings_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let run = RunFolder::create(&dir.path().join("run"), "").unwrap();
     let mut small = trainer(small_mlp(), moons(), config(Recipe::Ect));
@@ -136,6 +136,14 @@ fn a_checkpoint_of_a_newer_format_or_another_network_is_refused() {
     let mut wide = trainer(wide.build().unwrap(), moons(), config(Recipe::Ect));
     let error = run.restore(&mut wide).unwrap_err().to_string();
     assert!(error.contains("do not fit") && error.contains("expected shape"), "{error}");
+
+    let changed = |config: TrainConfig| {
+        let mut changed = trainer(small_mlp(), moons(), config);
+        run.restore(&mut changed).unwrap_err().to_string()
+    };
+    assert!(changed(config(Recipe::Ct)).contains("train.recipe cannot change"));
+    let error = changed(TrainConfig { ema: vec![0.5], ..config(Recipe::Ect) });
+    assert!(error.contains("keeps the averages ema-0.9, ema-0.99, ema-power-0.1"), "{error}");
 
     let state = run.checkpoint_dirs().unwrap()[0].join("state.json");
     let text = fs::read_to_string(&state).unwrap();

@@ -105,14 +105,14 @@ pub(in super::super) fn backward(
                     u: u.as_ptr(),
                     dy: dy.as_ptr(),
                     dx: dx.map_or(std::ptr::null_mut(), Shared::get),
-                    // SAFETY: one set of matrices per strand; the parts of a strand write different rows of them.
                     du: if wants_dw {
+                        // SAFETY: one set of matrices per strand; the parts of a strand write different rows of them.
                         unsafe { du.get().add(strand * part_stride) }
                     } else {
                         std::ptr::null_mut()
                     },
-                    // SAFETY: one row of sums per strand, which its first part writes.
                     db: if part == 0 {
+                        // SAFETY: one row of sums per strand, which its first part writes.
                         unsafe { db.get().add(strand * s.c_out) }
                     } else {
                         std::ptr::null_mut()
