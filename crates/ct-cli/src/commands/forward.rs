@@ -24,7 +24,7 @@ pub(crate) struct Args {
     /// A model folder, a checkpoint, or a run folder, of which the newest checkpoint is taken.
     #[arg(long, value_name = "DIR")]
     model: PathBuf,
-    /// The recorded tensors: `sample` [N, C, H, W] and `timestep` [N] or a number, or `x` and `sigma`.
+    /// The recorded tensors: `sample` (N, C, H, W) and `timestep` (N, or one number), or `x` and `sigma`.
     #[arg(long, value_name = "CASE.safetensors")]
     input: PathBuf,
     /// Where `output` or `f` goes.

@@ -48,7 +48,7 @@ impl Padding {
 /// Cross-correlation of images with a kernel, as deep learning calls a convolution.
 ///
 /// # Shapes
-/// `x`: [B, H, W, Cin]; `w`: [Cout, Cin, kh, kw]; `b`: [Cout];
+/// `x`: `[B, H, W, Cin]`; `w`: `[Cout, Cin, kh, kw]`; `b`: `[Cout]`;
 /// result: [B, Ho, Wo, Cout] with Ho = (H + top + bottom - kh) / stride + 1, Wo likewise.
 ///
 /// # Errors

@@ -43,7 +43,7 @@ impl Default for GroupNorm {
 /// Group normalization, then the activation.
 ///
 /// # Shapes
-/// `x`: [B, H, W, C], [B, N, C] or [B, C]; `gamma`, `beta`: [C].
+/// `x`: `[B, H, W, C]`, `[B, N, C]` or `[B, C]`; `gamma`, `beta`: `[C]`.
 ///
 /// # Errors
 /// When shapes do not fit, or the channels do not divide into the groups.
@@ -54,7 +54,7 @@ pub fn group_norm(x: &Value, gamma: &Value, beta: &Value, config: &GroupNorm) ->
 /// Group normalization, then y (1 + scale) + shift per sample and channel, then the activation.
 ///
 /// # Shapes
-/// `x`: [B, H, W, C], [B, N, C] or [B, C]; `gamma`, `beta`: [C]; `scale`, `shift`: [B, C].
+/// `x`: `[B, H, W, C]`, `[B, N, C]` or `[B, C]`; `gamma`, `beta`: `[C]`; `scale`, `shift`: `[B, C]`.
 ///
 /// # Errors
 /// When shapes do not fit, or the channels do not divide into the groups.

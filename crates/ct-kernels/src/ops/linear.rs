@@ -11,7 +11,7 @@ const NAME: &str = "linear";
 /// x w^T + b.
 ///
 /// # Shapes
-/// `x`: [.., in]; `w`: [out, in]; `b`: [out]; result: [.., out].
+/// `x`: `[.., in]`; `w`: `[out, in]`; `b`: `[out]`; result: `[.., out]`.
 ///
 /// # Errors
 /// When shapes do not fit.

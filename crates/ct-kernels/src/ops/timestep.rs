@@ -44,7 +44,7 @@ pub struct FourierEmbedding {
 /// published weights were trained on these.
 ///
 /// # Shapes
-/// `t`: [B]; result: [B, dim].
+/// `t`: `[B]`; result: `[B, dim]`.
 ///
 /// # Errors
 /// When `t` has not one dimension, `dim` is less than 2 or the shift not below `dim / 2`.
@@ -69,7 +69,7 @@ pub fn positional_embedding(t: &Value, config: &PositionalEmbedding) -> Result<V
 /// The Fourier embedding of each noise level.
 ///
 /// # Shapes
-/// `t`: [B]; `weight`: [D / 2], a constant; result: [B, D].
+/// `t`: `[B]`; `weight`: `[D / 2]`, a constant; result: `[B, D]`.
 ///
 /// # Errors
 /// When `t` or `weight` has not one dimension.
