@@ -25,9 +25,9 @@ pub use op::{Context, Keeps, Op, apply};
 pub use ops::{
     Activation, Conv2d, FourierEmbedding, GroupNorm, Metric, Padding, PositionalEmbedding, add, add_channels,
     attention, avg_pool2x, concat_channels, conv2d, distance, distances, dropout, embedding,
-    fourier_embedding, group_norm, group_norm_modulated, linear, mean_all, mul, narrow_channels,
-    positional_embedding, reshape, scale, scale_samples, silu, sum_all, to_channels_first, to_channels_last,
-    upsample_nearest2x,
+    fourier_embedding, group_norm, group_norm_added, group_norm_modulated, linear, mean_all, mul,
+    narrow_channels, positional_embedding, reshape, scale, scale_samples, silu, sum_all, to_channels_first,
+    to_channels_last, upsample_nearest2x,
 };
 pub use tape::{Gradients, Tape};
 pub use update::{
@@ -44,5 +44,5 @@ pub use value::Value;
 /// # Errors
 /// A choice that cannot be followed, and why.
 pub fn check_kernels() -> Result<()> {
-    cpu::conv::check_choice().map_err(|error| Error::setting("environment", error.to_string()))
+    cpu::simd::dispatch::check_choice().map_err(|error| Error::setting("environment", error.to_string()))
 }

@@ -70,6 +70,12 @@ pub trait Op: Send + Sync + 'static {
     fn keeps(&self) -> Keeps {
         Keeps { inputs: true, output: true }
     }
+
+    /// Whether [`Op::backward`] returns the gradient by its first input with [`Context::sum_so_far`]
+    /// added to it, which spares the tape a pass over memory.
+    fn adds_to_sum(&self) -> bool {
+        false
+    }
 }
 
 /// What the tape keeps alive between the forward and the backward pass of an operation.
@@ -113,6 +119,7 @@ pub struct Context<'a> {
     pub(crate) output: &'a Kept,
     pub(crate) saved: &'a [Tensor],
     pub(crate) needs: &'a [bool],
+    pub(crate) sum_so_far: Option<&'a Tensor>,
 }
 
 impl<'a> Context<'a> {
@@ -158,6 +165,13 @@ impl<'a> Context<'a> {
         self.saved.get(idx).ok_or(Error::NotKept { op: self.op, what: "a saved tensor" })
     }
 
+    /// What other operations contributed to the gradient by the first input, if anything.
+    ///
+    /// Only an operation that [adds to it](Op::adds_to_sum) sees it.
+    pub fn sum_so_far(&self) -> Option<&'a Tensor> {
+        self.sum_so_far
+    }
+
     /// Whether the gradient by input number `idx` is wanted.
     pub fn needs(&self, idx: usize) -> bool {
         self.needs.get(idx).copied().unwrap_or(false)
@@ -178,8 +192,14 @@ pub fn apply(op: impl Op, inputs: &[&Value]) -> Result<Value> {
     let tangents: Vec<Option<&Tensor>> = inputs.iter().map(|value| value.tangent()).collect();
     let tangent = if tangents.iter().any(Option::is_some) {
         let kept: Vec<Kept> = tensors.iter().map(|tensor| Kept::new(tensor, true)).collect();
-        let ctx =
-            Context { op: name, inputs: &kept, output: &Kept::new(&output, true), saved: &saved, needs: &[] };
+        let ctx = Context {
+            op: name,
+            inputs: &kept,
+            output: &Kept::new(&output, true),
+            saved: &saved,
+            needs: &[],
+            sum_so_far: None,
+        };
         let tangent = op.jvp(&ctx, &tangents).map_err(|error| error.during(name))?;
         if tangent.shape() != output.shape() {
             let reason = format!("its jvp has shape {:?}, its output {:?}", tangent.dims(), output.dims());

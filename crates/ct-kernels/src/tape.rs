@@ -166,11 +166,24 @@ impl Record {
     fn backward(&self, grad: &Tensor, pending: &mut [Pending]) -> Result<()> {
         let op = self.op.name();
         let needs: Vec<bool> = self.sources.iter().map(Option::is_some).collect();
-        let ctx =
-            Context { op, inputs: &self.inputs, output: &self.output, saved: &self.saved, needs: &needs };
+        let first = self.sources.first().copied().flatten().filter(|_| self.op.adds_to_sum());
+        let so_far = first.map(|source| std::mem::replace(&mut pending[source], Pending::Zero));
+        let sum_so_far = so_far.as_ref().and_then(Pending::tensor);
+        let ctx = Context {
+            op,
+            inputs: &self.inputs,
+            output: &self.output,
+            saved: &self.saved,
+            needs: &needs,
+            sum_so_far,
+        };
         let grads = self.op.backward(&ctx, grad).map_err(|error| error.during(op))?;
         if grads.len() != self.inputs.len() {
             let reason = format!("{} gradients for {} inputs", grads.len(), self.inputs.len());
+            return Err(Error::Contract { op, reason });
+        }
+        if sum_so_far.is_some() && grads.first().is_none_or(Option::is_none) {
+            let reason = "it adds to the sum of its first input, but returned none".to_owned();
             return Err(Error::Contract { op, reason });
         }
         for ((grad, source), input) in grads.into_iter().zip(&self.sources).zip(&self.inputs) {
@@ -204,6 +217,13 @@ impl Pending {
                 add_in_place(&sum, &grad.contiguous()?)?;
                 Ok(Self::Owned(sum))
             }
+        }
+    }
+
+    fn tensor(&self) -> Option<&Tensor> {
+        match self {
+            Self::Zero => None,
+            Self::Shared(tensor) | Self::Owned(tensor) => Some(tensor),
         }
     }
 

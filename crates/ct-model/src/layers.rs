@@ -106,6 +106,11 @@ impl Norm {
         Ok(ops::group_norm(x, &w[self.weight], &w[self.bias], &self.config)?)
     }
 
+    /// Normalizes x + t.
+    pub(crate) fn forward_added(&self, w: &Weights, x: &Value, t: &Value) -> Result<Value> {
+        Ok(ops::group_norm_added(x, t, &w[self.weight], &w[self.bias], &self.config)?)
+    }
+
     pub(crate) fn forward_modulated(
         &self,
         w: &Weights,

@@ -5,7 +5,9 @@ pub(crate) mod block;
 pub(crate) mod buffer;
 pub(crate) mod conv;
 pub(crate) mod matrix;
+pub(crate) mod parallel;
 pub(crate) mod real;
+pub(crate) mod scratch;
 pub(crate) mod simd;
 
 pub(crate) use access::{read, tensor, write};

@@ -30,11 +30,7 @@ impl Op for AddChannels {
         let (x, t) = (inputs[0], inputs[1]);
         let (b, _, c) = samples_rows_channels(NAME, "x", x)?;
         check_dims(NAME, "t", t, &[b, c])?;
-        let output = match place(NAME, inputs)? {
-            Place::CpuF32 => forward::<f32>(x, t),
-            Place::CpuF64 => forward::<f64>(x, t),
-        }?;
-        Ok((output, Vec::new()))
+        Ok((sum_with(x, t)?, Vec::new()))
     }
 
     fn backward(&self, ctx: &Context<'_>, grad: &Tensor) -> Result<Vec<Option<Tensor>>> {
@@ -68,6 +64,14 @@ impl Op for AddChannels {
     }
 }
 
+/// x + t without a tape.
+pub(super) fn sum_with(x: &Tensor, t: &Tensor) -> Result<Tensor> {
+    match place(NAME, &[x, t])? {
+        Place::CpuF32 => forward::<f32>(x, t),
+        Place::CpuF64 => forward::<f64>(x, t),
+    }
+}
+
 fn forward<T: Real>(x: &Tensor, t: &Tensor) -> Result<Tensor> {
     let (_, n, c) = samples_rows_channels(NAME, "x", x)?;
     let (xc, tc) = (x.contiguous()?, t.contiguous()?);
@@ -90,7 +94,7 @@ fn forward<T: Real>(x: &Tensor, t: &Tensor) -> Result<Tensor> {
     cpu::tensor(out, x.dims())
 }
 
-fn sum_pixels<T: Real>(grad: &Tensor) -> Result<Tensor> {
+pub(super) fn sum_pixels<T: Real>(grad: &Tensor) -> Result<Tensor> {
     let (b, n, c) = samples_rows_channels(NAME, "grad", grad)?;
     let contiguous = grad.contiguous()?;
     cpu::tensor(cpu::fold_rows(&cpu::read::<T>(&contiguous)?, n, c), &[b, c])

@@ -23,7 +23,7 @@ pub use concat::concat_channels;
 pub use conv2d::{Conv2d, Padding, conv2d};
 pub use distance::{Metric, distance, distances};
 pub use embedding::embedding;
-pub use group_norm::{Activation, GroupNorm, group_norm, group_norm_modulated};
+pub use group_norm::{Activation, GroupNorm, group_norm, group_norm_added, group_norm_modulated};
 pub use layout::{reshape, to_channels_first, to_channels_last};
 pub use linear::linear;
 pub use narrow::narrow_channels;

@@ -1,7 +1,9 @@
 //! Group normalization against its definition.
 
 use candle_core::{Device, Tensor};
-use ct_kernels::{Activation, GroupNorm, Value, group_norm, group_norm_modulated};
+use ct_kernels::{
+    Activation, GroupNorm, Value, add, add_channels, group_norm, group_norm_added, group_norm_modulated, silu,
+};
 
 use crate::harness::{assert_close, check, elements, noise, test_device};
 
@@ -68,6 +70,15 @@ fn normalization(device: &Device) {
             assert_close(&name, &elements(got.tensor()), &naive(&inputs, &config), 1e-12);
             check(&name, &plain, &inputs[..3]);
             check(&name, &modulated, &inputs);
+
+            let added = |x: &[Value]| group_norm_added(&x[0], &x[3], &x[1], &x[2], &config);
+            let apart =
+                group_norm(&add_channels(&values[0], &values[3]).unwrap(), &values[1], &values[2], &config);
+            let got = added(&values).unwrap();
+            assert_close(&name, &elements(got.tensor()), &elements(apart.unwrap().tensor()), 1e-12);
+            check(&name, &added, &inputs[..4]);
+            // Two branches meet at x: the normalization adds its gradient to what the other left there.
+            check(&name, &|x| add(&group_norm(&x[0], &x[1], &x[2], &config)?, &silu(&x[0])?), &inputs[..3]);
         }
     }
 }

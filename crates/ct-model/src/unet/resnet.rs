@@ -89,7 +89,7 @@ impl Resnet {
 
         let time = self.time_emb_proj.forward(w, pass.embedding)?;
         h = match self.time_scale_shift {
-            TimeScaleShift::Default => self.norm2.forward(w, &ops::add_channels(&h, &time)?)?,
+            TimeScaleShift::Default => self.norm2.forward_added(w, &h, &time)?,
             TimeScaleShift::ScaleShift => {
                 let scale = ops::narrow_channels(&time, 0, self.c_out)?;
                 let shift = ops::narrow_channels(&time, self.c_out, self.c_out)?;

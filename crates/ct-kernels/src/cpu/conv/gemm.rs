@@ -13,7 +13,8 @@
 
 #![expect(unsafe_code, reason = "the inner loops index raw memory")]
 
-use super::simd::{BLOCK, Job, Simd};
+use crate::cpu::parallel;
+use crate::cpu::simd::{BLOCK, Job, Simd};
 
 /// A matrix stored as `[columns/16][rows][16]`, for reading.
 #[derive(Clone, Copy, Debug)]
@@ -280,29 +281,54 @@ pub(super) unsafe fn column_product<S: Simd>(
     rows: usize,
     c: Sums,
 ) {
+    let groups = BLOCK.div_ceil(S::COLUMN_ROWS);
     let mut block = 0;
     while block < n_blocks {
         let blocks = (n_blocks - block).min(S::COLUMN_BLOCKS);
-        for k in (0..k_blocks * BLOCK).step_by(S::COLUMN_ROWS) {
-            // SAFETY: k + COLUMN_ROWS <= 16 k_blocks and block + blocks <= n_blocks.
-            unsafe {
-                let tile = ColumnArgs {
-                    a: a.ptr.add(k / BLOCK * a.block_stride + k % BLOCK),
-                    b: b.ptr.add(block * b.block_stride),
-                    b_block_stride: b.block_stride,
-                    rows,
-                    c: Sums { ptr: c.ptr.add(k * c.row_stride + block * BLOCK), ..c },
-                };
-                let vectors = blocks * BLOCK / S::LANES;
-                match (S::COLUMN_ROWS, vectors) {
-                    (8, 2) => S::invoke(ColumnTile::<8, 2>(tile)),
-                    (8, _) => S::invoke(ColumnTile::<8, 1>(tile)),
-                    (4, _) => S::invoke(ColumnTile::<4, 2>(tile)),
-                    _ => S::invoke(ColumnTile::<2, 2>(tile)),
+        for k_block in 0..k_blocks {
+            for group in 0..groups {
+                let (first, count) = parallel::part(BLOCK, groups, group);
+                // SAFETY: first + count <= 16, k_block < k_blocks and block + blocks <= n_blocks.
+                unsafe {
+                    let to = (k_block * BLOCK + first) * c.row_stride + block * BLOCK;
+                    let tile = ColumnArgs {
+                        a: a.ptr.add(k_block * a.block_stride + first),
+                        b: b.ptr.add(block * b.block_stride),
+                        b_block_stride: b.block_stride,
+                        rows,
+                        c: Sums { ptr: c.ptr.add(to), ..c },
+                    };
+                    if blocks * BLOCK / S::LANES == 2 {
+                        column_tile::<S, 2>(count, tile);
+                    } else {
+                        column_tile::<S, 1>(count, tile);
+                    }
                 }
             }
         }
         block += blocks;
+    }
+}
+
+/// Picks the tile by its number of rows, which must be a constant for the sums to live in registers.
+///
+/// # Safety
+/// As [`column_product`].
+#[inline(always)]
+unsafe fn column_tile<S: Simd, const N: usize>(rows: usize, args: ColumnArgs) {
+    debug_assert!((1..=S::COLUMN_ROWS).contains(&rows));
+    // SAFETY: passed on from the caller.
+    unsafe {
+        match rows {
+            1 => S::invoke(ColumnTile::<1, N>(args)),
+            2 => S::invoke(ColumnTile::<2, N>(args)),
+            3 => S::invoke(ColumnTile::<3, N>(args)),
+            4 => S::invoke(ColumnTile::<4, N>(args)),
+            5 => S::invoke(ColumnTile::<5, N>(args)),
+            6 => S::invoke(ColumnTile::<6, N>(args)),
+            7 => S::invoke(ColumnTile::<7, N>(args)),
+            _ => S::invoke(ColumnTile::<8, N>(args)),
+        }
     }
 }
 
@@ -321,8 +347,8 @@ struct ColumnTile<const M: usize, const N: usize>(ColumnArgs);
 impl<const M: usize, const N: usize> Job for ColumnTile<M, N> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
-        if M != S::COLUMN_ROWS {
-            return; // Never called; keeps other tile shapes out of this instruction set.
+        if M > S::COLUMN_ROWS {
+            return; // Never called; keeps oversized tiles out of narrow instruction sets.
         }
         let args = self.0;
         // SAFETY: `column_product`'s contract, for the part that it carved out for this tile.

@@ -8,7 +8,7 @@
 //! | [`narrow`] | very few output channels, stride 1 |
 //! | [`direct`] | everything else, 1 x 1 and dense layers included |
 //!
-//! Each is written once, over [`simd::Simd`], and compiled for AVX-512, AVX2 and plain Rust ([`dispatch`]).
+//! Each is written once, over [`Simd`](crate::cpu::simd::Simd), and compiled for AVX-512, AVX2 and plain Rust.
 //! Results have the same bits for any number of threads: sums are divided by shape, never by thread.
 //!
 //! Rounding, relative to the root mean square of the result, for unit normal inputs: direct about 3e-7, Winograd 1e-6.
@@ -19,24 +19,16 @@
 )]
 
 mod direct;
-mod dispatch;
 mod gemm;
 mod narrow;
-mod parallel;
-mod scratch;
-mod simd;
 mod winograd;
-#[cfg(target_arch = "x86_64")]
-mod x86;
 
 #[cfg(test)]
 mod tests;
 
 #[cfg(test)]
-use dispatch::Isa;
-pub(crate) use dispatch::check_choice;
-
-use dispatch::{Choice, choice};
+use crate::cpu::simd::dispatch::Isa;
+use crate::cpu::simd::dispatch::{Choice, choice};
 
 /// The shape of a convolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

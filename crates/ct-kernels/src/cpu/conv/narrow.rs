@@ -7,10 +7,10 @@
 
 use super::ConvShape;
 use super::direct::View;
-use super::dispatch::Isa;
-use super::parallel::{self, Shared};
-use super::scratch::Scratch;
-use super::simd::{BLOCK, Job, Simd};
+use crate::cpu::parallel::{self, Shared};
+use crate::cpu::scratch::Scratch;
+use crate::cpu::simd::dispatch::Isa;
+use crate::cpu::simd::{BLOCK, Job, Simd};
 
 /// Output pixels of a row that are worked on at once, sharing the loads of weights.
 const PIXELS: usize = 4;

@@ -5,16 +5,16 @@
 
 #![expect(unsafe_code, reason = "calls the matrix products, which take pointers")]
 
-use super::super::dispatch::Isa;
 use super::super::gemm::{Ahead, Slab, Sums, Target, column_product};
-use super::super::parallel::{self, Shared};
-use super::super::scratch::Scratch;
-use super::super::simd::{BLOCK, Job, Simd};
 use super::super::{ConvShape, Gradients, narrow, sum_rows};
 use super::forward::{Product, block_rows, forward_view};
 use super::patches::{Patches, ScatterAdd};
 use super::weights::{self, View};
 use super::{dense, mirrored};
+use crate::cpu::parallel::{self, Shared};
+use crate::cpu::scratch::Scratch;
+use crate::cpu::simd::dispatch::Isa;
+use crate::cpu::simd::{BLOCK, Job, Simd};
 
 /// Most floats that the partial gradients of all strands may take together, unless two take more.
 const PARTIAL_FLOATS: usize = 3 << 19;

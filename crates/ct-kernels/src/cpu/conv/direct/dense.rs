@@ -4,17 +4,17 @@
 
 #![expect(unsafe_code, reason = "calls the matrix products, which take pointers")]
 
-use super::super::dispatch::Isa;
 use super::super::gemm::{Ahead, Slab, Target};
-use super::super::parallel::{self, Shared};
-use super::super::scratch::Scratch;
-use super::super::simd::BLOCK;
 use super::super::{ConvShape, Gradients, sum_rows};
 use super::backward::{ColumnProduct, SumRows, strand_count};
 use super::forward::{Product, block_rows};
 use super::mirrored;
 use super::patches::Patches;
 use super::weights::{self, View};
+use crate::cpu::parallel::{self, Shared};
+use crate::cpu::scratch::Scratch;
+use crate::cpu::simd::BLOCK;
+use crate::cpu::simd::dispatch::Isa;
 
 /// Whether each output pixel sees just one input pixel, at the same place.
 pub(super) fn applies(s: &ConvShape) -> bool {

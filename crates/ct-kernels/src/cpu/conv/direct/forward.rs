@@ -3,13 +3,13 @@
 #![expect(unsafe_code, reason = "calls the matrix product, which takes pointers")]
 
 use super::super::ConvShape;
-use super::super::dispatch::Isa;
 use super::super::gemm::{Ahead, Slab, Target, row_product};
-use super::super::parallel::{self, Shared};
-use super::super::scratch::Scratch;
-use super::super::simd::{BLOCK, Job, Simd};
 use super::patches::Patches;
 use super::weights::{self, View};
+use crate::cpu::parallel::{self, Shared};
+use crate::cpu::scratch::Scratch;
+use crate::cpu::simd::dispatch::Isa;
+use crate::cpu::simd::{BLOCK, Job, Simd};
 
 /// `y = conv(x, w) + bias`; see [`super::super::forward`].
 pub(in super::super) fn forward(

@@ -3,9 +3,9 @@
 #![expect(unsafe_code, reason = "runs the copies compiled for the instruction set in use")]
 
 use super::super::ConvShape;
-use super::super::dispatch::Isa;
-use super::super::parallel;
-use super::super::simd::{BLOCK, Job, Simd};
+use crate::cpu::parallel;
+use crate::cpu::simd::dispatch::Isa;
+use crate::cpu::simd::{BLOCK, Job, Simd};
 
 /// The matrix of patches of a batch: `rows` output pixels x `[ky][kx][c_in]`.
 #[derive(Clone, Copy, Debug)]

@@ -6,10 +6,10 @@ use rayon::iter::{IndexedParallelIterator, ParallelIterator};
 use rayon::slice::ParallelSliceMut;
 
 use super::super::ConvShape;
-use super::super::dispatch::Isa;
-use super::super::parallel::{self, Shared};
-use super::super::scratch::Scratch;
-use super::super::simd::BLOCK;
+use crate::cpu::parallel::{self, Shared};
+use crate::cpu::scratch::Scratch;
+use crate::cpu::simd::BLOCK;
+use crate::cpu::simd::dispatch::Isa;
 
 /// How to look at weights `[out][in][taps]`.
 #[derive(Clone, Copy, Debug)]

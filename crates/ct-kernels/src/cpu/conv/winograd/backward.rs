@@ -13,16 +13,16 @@
 
 #![expect(unsafe_code, reason = "transforms address pixels through pointers")]
 
-use super::super::dispatch::Isa;
 use super::super::gemm::{Ahead, Slab, Sums, Target, column_product, row_product};
-use super::super::parallel::{self, Shared};
-use super::super::scratch::Scratch;
-use super::super::simd::{BLOCK, Job, Simd};
 use super::super::{ConvShape, Gradients};
 use super::tiles::Tiling;
 use super::transform::{INS, input_transposed_2d, output_transposed_2d};
 use super::weights::{self, Axes};
 use super::{Inputs, chunk_blocks, slab_stride};
+use crate::cpu::parallel::{self, Shared};
+use crate::cpu::scratch::Scratch;
+use crate::cpu::simd::dispatch::Isa;
+use crate::cpu::simd::{BLOCK, Job, Simd};
 
 /// Most floats that all strands' `dU` may take together, unless two take more.
 /// More strands would spread over more threads, but cost traffic through memory; see `parts`.

@@ -6,15 +6,15 @@
 #![expect(unsafe_code, reason = "transforms address pixels through pointers")]
 
 use super::super::ConvShape;
-use super::super::dispatch::Isa;
 use super::super::gemm::{Ahead, Slab, Target, row_product};
-use super::super::parallel::{self, Shared};
-use super::super::scratch::Scratch;
-use super::super::simd::{BLOCK, Job, Simd};
 use super::tiles::Tiling;
 use super::transform::{INS, output_2d};
 use super::weights::{self, Axes};
 use super::{Inputs, chunk_blocks, slab_stride};
+use crate::cpu::parallel::{self, Shared};
+use crate::cpu::scratch::Scratch;
+use crate::cpu::simd::dispatch::Isa;
+use crate::cpu::simd::{BLOCK, Job, Simd};
 
 /// `y = conv(x, w) + bias`; see [`super::super::forward`].
 pub(in super::super) fn forward(

@@ -17,7 +17,7 @@ pub(super) use backward::backward;
 pub(super) use forward::forward;
 
 use super::ConvShape;
-use super::simd::{BLOCK, Simd};
+use crate::cpu::simd::{BLOCK, Simd};
 use tiles::Tiling;
 use transform::input_2d;
 

@@ -23,7 +23,7 @@
 
 #![expect(unsafe_code, reason = "vector operations need the CPU feature")]
 
-use super::super::simd::Simd;
+use crate::cpu::simd::Simd;
 
 /// Outputs along one side of a tile.
 pub(super) const OUT: usize = 4;

@@ -2,10 +2,10 @@
 
 #![expect(unsafe_code, reason = "reads and writes strided arrays through pointers")]
 
-use super::super::dispatch::Isa;
-use super::super::parallel::{self, Shared};
-use super::super::simd::{BLOCK, Job, Simd};
 use super::transform::{INS, TAPS, weight_2d, weight_transposed_2d};
+use crate::cpu::parallel::{self, Shared};
+use crate::cpu::simd::dispatch::Isa;
+use crate::cpu::simd::{BLOCK, Job, Simd};
 
 /// Floats from one point's matrix of transformed weights to the next.
 ///

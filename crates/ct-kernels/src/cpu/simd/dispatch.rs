@@ -7,7 +7,7 @@
 
 use std::sync::OnceLock;
 
-use super::simd::{Job, Portable, Simd};
+use super::{Job, Portable, Simd};
 
 /// An instruction set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,7 +61,7 @@ impl Isa {
     ///
     /// # Safety
     /// The job's requirements on its pointers hold, and [`Isa::is_available`].
-    pub(super) unsafe fn invoke<J: Job>(self, job: J) {
+    pub(crate) unsafe fn invoke<J: Job>(self, job: J) {
         debug_assert!(self.is_available());
         // SAFETY: the CPU has the instruction set and the job's requirements hold, as the caller promised.
         unsafe {
@@ -78,13 +78,13 @@ impl Isa {
     }
 
     /// Columns of a weight panel of the row product.
-    pub(super) fn panel(self) -> usize {
+    pub(crate) fn panel(self) -> usize {
         let blocks = match self {
             Self::Portable => Portable::COLUMN_BLOCKS,
             Self::Avx2 => 1,
             Self::Avx512 => 2,
         };
-        blocks * super::simd::BLOCK
+        blocks * super::BLOCK
     }
 }
 
@@ -123,11 +123,11 @@ impl std::error::Error for KernelChoiceError {}
 
 /// The kernels in use.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Choice {
+pub(crate) struct Choice {
     /// Instruction set.
-    pub(super) isa: Isa,
+    pub(crate) isa: Isa,
     /// Direct products in place of Winograd.
-    pub(super) strict: bool,
+    pub(crate) strict: bool,
 }
 
 /// What follows from the two environment variables, with the complaint if they ask for the impossible.
@@ -158,7 +158,7 @@ fn chosen() -> &'static (Choice, Result<(), KernelChoiceError>) {
 }
 
 /// The kernels that this process uses.
-pub(super) fn choice() -> Choice {
+pub(crate) fn choice() -> Choice {
     chosen().0
 }
 

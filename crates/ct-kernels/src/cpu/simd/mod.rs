@@ -6,13 +6,25 @@
 //!
 //! Data comes in blocks of [`BLOCK`] channels whatever the vector width is; a vector divides a block.
 
+//!
+//! Simple loops need no such care: [`vectorized`] lets the compiler find the vectors.
+
 #![expect(unsafe_code, reason = "vector loads and stores take raw pointers")]
+#![expect(
+    clippy::inline_always,
+    reason = "a kernel's body must be compiled inside the function that enables its instructions"
+)]
+
+pub(crate) mod dispatch;
+pub(crate) mod math;
+#[cfg(target_arch = "x86_64")]
+mod x86;
 
 /// Channels in a block of the kernels' memory layouts: one 512-bit vector, one cache line.
-pub(super) const BLOCK: usize = 16;
+pub(crate) const BLOCK: usize = 16;
 
 /// A kernel body, generic over the instruction set.
-pub(super) trait Job {
+pub(crate) trait Job {
     /// Runs the kernel.
     ///
     /// Implementations are `#[inline(always)]`, so that they are compiled with the features of their caller.
@@ -23,16 +35,16 @@ pub(super) trait Job {
 }
 
 /// An instruction set: a vector type with its arithmetic, and the register blocking that suits it.
-pub(super) trait Simd: Copy + 'static {
+pub(crate) trait Simd: Copy + 'static {
     /// A vector of [`Simd::LANES`] floats.
     type V: Copy;
     /// Floats in a vector; divides [`BLOCK`].
     const LANES: usize;
-    /// Rows of the accumulator tile of the row product ([`super::gemm::row_product`]), at most 14.
+    /// Rows of the accumulator tile of the row product ([`super::conv::gemm::row_product`]), at most 14.
     const ROWS: usize;
     /// Blocks of columns of both accumulator tiles, 1 or 2.
     const COLUMN_BLOCKS: usize;
-    /// Rows of the accumulator tile of the column product ([`super::gemm::column_product`]); divides [`BLOCK`].
+    /// Most rows of the accumulator tile of the column product ([`super::conv::gemm::column_product`]), at most 8.
     const COLUMN_ROWS: usize;
 
     /// Runs a job compiled for this instruction set.
@@ -75,11 +87,56 @@ pub(super) trait Simd: Copy + 'static {
     /// # Safety
     /// The CPU supports the instruction set.
     unsafe fn fma(a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    /// # Safety
+    /// The CPU supports the instruction set.
+    unsafe fn div(a: Self::V, b: Self::V) -> Self::V;
+    /// The larger of both; `b` if one is NaN.
+    ///
+    /// # Safety
+    /// The CPU supports the instruction set.
+    unsafe fn max(a: Self::V, b: Self::V) -> Self::V;
+    /// The smaller of both; `b` if one is NaN.
+    ///
+    /// # Safety
+    /// The CPU supports the instruction set.
+    unsafe fn min(a: Self::V, b: Self::V) -> Self::V;
+    /// 2^n, given 1.5 * 2^23 + n for a whole n from -126 to 127: the lowest bits of that number are n.
+    ///
+    /// # Safety
+    /// The CPU supports the instruction set.
+    unsafe fn pow2(rounded: Self::V) -> Self::V;
+
+    /// As many floats as there are, up to a vector, and zeros behind them.
+    ///
+    /// # Safety
+    /// The CPU supports the instruction set, and `p` is valid for reading `count` floats.
+    #[inline(always)]
+    unsafe fn load_part(p: *const f32, count: usize) -> Self::V {
+        let mut lanes = [0.0f32; BLOCK];
+        // SAFETY: the caller vouches for the range; `lanes` holds a vector.
+        unsafe {
+            std::ptr::copy_nonoverlapping(p, lanes.as_mut_ptr(), count.min(Self::LANES));
+            Self::load(lanes.as_ptr())
+        }
+    }
+    /// Stores the first `count` floats of a vector.
+    ///
+    /// # Safety
+    /// The CPU supports the instruction set, and `p` is valid for writing `count` floats.
+    #[inline(always)]
+    unsafe fn store_part(p: *mut f32, v: Self::V, count: usize) {
+        let mut lanes = [0.0f32; BLOCK];
+        // SAFETY: the caller vouches for the range; `lanes` holds a vector.
+        unsafe {
+            Self::store(lanes.as_mut_ptr(), v);
+            std::ptr::copy_nonoverlapping(lanes.as_ptr(), p, count.min(Self::LANES));
+        }
+    }
 }
 
 /// Plain Rust arrays, which the compiler turns into whatever vectors the target has by default.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Portable;
+pub(crate) struct Portable;
 
 const PORTABLE_LANES: usize = 8;
 
@@ -143,4 +200,45 @@ impl Simd for Portable {
             std::array::from_fn(|i| a[i] * b[i] + c[i])
         }
     }
+
+    #[inline(always)]
+    unsafe fn div(a: Self::V, b: Self::V) -> Self::V {
+        std::array::from_fn(|i| a[i] / b[i])
+    }
+
+    #[inline(always)]
+    unsafe fn max(a: Self::V, b: Self::V) -> Self::V {
+        std::array::from_fn(|i| if a[i] > b[i] { a[i] } else { b[i] })
+    }
+
+    #[inline(always)]
+    unsafe fn min(a: Self::V, b: Self::V) -> Self::V {
+        std::array::from_fn(|i| if a[i] < b[i] { a[i] } else { b[i] })
+    }
+
+    #[inline(always)]
+    unsafe fn pow2(rounded: Self::V) -> Self::V {
+        rounded.map(|x| f32::from_bits(x.to_bits().wrapping_add(127) << 23))
+    }
+}
+
+/// Runs `f` compiled with the widest vectors that this processor has and the compiler was told of.
+///
+/// `f` should be `#[inline(always)]`. Results have the same bits on both paths: the compiler
+/// neither reorders sums nor contracts a product and a sum by itself.
+#[inline]
+pub(crate) fn vectorized<R>(f: impl FnOnce() -> R) -> R {
+    #[cfg(target_arch = "x86_64")]
+    if is_x86_feature_detected!("avx2") {
+        // SAFETY: the processor has AVX2, checked just above.
+        return unsafe { with_avx2(f) };
+    }
+    f()
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+#[inline]
+fn with_avx2<R>(f: impl FnOnce() -> R) -> R {
+    f()
 }

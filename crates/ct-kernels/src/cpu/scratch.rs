@@ -21,13 +21,13 @@ thread_local! {
 
 /// A buffer of floats, aligned to a cache line, with arbitrary (but initialized) contents.
 #[derive(Debug)]
-pub(super) struct Scratch {
+pub(crate) struct Scratch {
     lines: Vec<Line>,
 }
 
 impl Scratch {
     /// A buffer of at least `len` floats.
-    pub(super) fn take(len: usize) -> Self {
+    pub(crate) fn take(len: usize) -> Self {
         let needed = len.div_ceil(16);
         let kept = KEPT_BUFFERS
             .try_with(|kept| {
@@ -51,18 +51,18 @@ impl Scratch {
     }
 
     /// As [`Scratch::take`], filled with zeros.
-    pub(super) fn zeroed(len: usize) -> Self {
+    pub(crate) fn zeroed(len: usize) -> Self {
         let mut scratch = Self::take(len);
         scratch.slice_mut()[..len].fill(0.0);
         scratch
     }
 
-    pub(super) fn slice(&self) -> &[f32] {
+    pub(crate) fn slice(&self) -> &[f32] {
         // SAFETY: `Line` is `repr(C)` and holds 16 floats without padding, so `n` lines are `16 n` initialized floats.
         unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast(), self.lines.len() * 16) }
     }
 
-    pub(super) fn slice_mut(&mut self) -> &mut [f32] {
+    pub(crate) fn slice_mut(&mut self) -> &mut [f32] {
         // SAFETY: as in `slice`, and the exclusive borrow of `self` makes this view exclusive.
         unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), self.lines.len() * 16) }
     }

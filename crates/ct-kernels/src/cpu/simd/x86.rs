@@ -3,20 +3,23 @@
 #![expect(unsafe_code, reason = "intrinsics need the CPU feature and take raw pointers")]
 
 use std::arch::x86_64::{
-    __m256, __m512, _mm256_add_ps, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_mul_ps, _mm256_set1_ps,
-    _mm256_storeu_ps, _mm256_sub_ps, _mm512_add_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_mul_ps,
-    _mm512_set1_ps, _mm512_storeu_ps, _mm512_sub_ps,
+    __m256, __m512, _mm256_add_epi32, _mm256_add_ps, _mm256_castps_si256, _mm256_castsi256_ps, _mm256_div_ps,
+    _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_max_ps, _mm256_min_ps, _mm256_mul_ps, _mm256_set1_epi32,
+    _mm256_set1_ps, _mm256_slli_epi32, _mm256_storeu_ps, _mm256_sub_ps, _mm512_add_epi32, _mm512_add_ps,
+    _mm512_castps_si512, _mm512_castsi512_ps, _mm512_div_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_max_ps,
+    _mm512_min_ps, _mm512_mul_ps, _mm512_set1_epi32, _mm512_set1_ps, _mm512_slli_epi32, _mm512_storeu_ps,
+    _mm512_sub_ps,
 };
 
-use super::simd::{Job, Simd};
+use super::{Job, Simd};
 
 /// 512-bit vectors, 32 registers: product tiles of 14 x 32 and 8 x 32.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Avx512;
+pub(crate) struct Avx512;
 
-/// 256-bit vectors, 16 registers: product tiles of 6 x 16 and 4 x 16.
+/// 256-bit vectors, 16 registers: product tiles of 6 x 16.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Avx2;
+pub(crate) struct Avx2;
 
 // SAFETY of every method below: `Simd` asks the caller for a CPU with the feature, and for valid pointers;
 // the unaligned loads and stores ask for nothing else.
@@ -81,6 +84,33 @@ impl Simd for Avx512 {
         // SAFETY: see above.
         unsafe { _mm512_fmadd_ps(a, b, c) }
     }
+
+    #[inline(always)]
+    unsafe fn div(a: __m512, b: __m512) -> __m512 {
+        // SAFETY: see above.
+        unsafe { _mm512_div_ps(a, b) }
+    }
+
+    #[inline(always)]
+    unsafe fn max(a: __m512, b: __m512) -> __m512 {
+        // SAFETY: see above.
+        unsafe { _mm512_max_ps(a, b) }
+    }
+
+    #[inline(always)]
+    unsafe fn min(a: __m512, b: __m512) -> __m512 {
+        // SAFETY: see above.
+        unsafe { _mm512_min_ps(a, b) }
+    }
+
+    #[inline(always)]
+    unsafe fn pow2(rounded: __m512) -> __m512 {
+        // SAFETY: see above.
+        unsafe {
+            let n = _mm512_add_epi32(_mm512_castps_si512(rounded), _mm512_set1_epi32(127));
+            _mm512_castsi512_ps(_mm512_slli_epi32::<23>(n))
+        }
+    }
 }
 
 impl Simd for Avx2 {
@@ -88,7 +118,7 @@ impl Simd for Avx2 {
     const LANES: usize = 8;
     const ROWS: usize = 6;
     const COLUMN_BLOCKS: usize = 1;
-    const COLUMN_ROWS: usize = 4;
+    const COLUMN_ROWS: usize = 6;
 
     #[inline(always)]
     unsafe fn invoke<J: Job>(job: J) {
@@ -142,5 +172,32 @@ impl Simd for Avx2 {
     unsafe fn fma(a: __m256, b: __m256, c: __m256) -> __m256 {
         // SAFETY: see above.
         unsafe { _mm256_fmadd_ps(a, b, c) }
+    }
+
+    #[inline(always)]
+    unsafe fn div(a: __m256, b: __m256) -> __m256 {
+        // SAFETY: see above.
+        unsafe { _mm256_div_ps(a, b) }
+    }
+
+    #[inline(always)]
+    unsafe fn max(a: __m256, b: __m256) -> __m256 {
+        // SAFETY: see above.
+        unsafe { _mm256_max_ps(a, b) }
+    }
+
+    #[inline(always)]
+    unsafe fn min(a: __m256, b: __m256) -> __m256 {
+        // SAFETY: see above.
+        unsafe { _mm256_min_ps(a, b) }
+    }
+
+    #[inline(always)]
+    unsafe fn pow2(rounded: __m256) -> __m256 {
+        // SAFETY: see above.
+        unsafe {
+            let n = _mm256_add_epi32(_mm256_castps_si256(rounded), _mm256_set1_epi32(127));
+            _mm256_castsi256_ps(_mm256_slli_epi32::<23>(n))
+        }
     }
 }

@@ -1,211 +1,28 @@
-//! Group normalization (Wu and He, 2018), with the modulation and the activation that follow it.
+//! Group normalization in plain loops, for both element types: the reference of [`fast`](super::fast).
 //!
-//! With x^ = (x - mean) / sqrt(variance + eps) over the pixels and channels of one group:
-//! u = (x^ gamma + beta) (1 + scale) + shift, y = activation(u).
+//! Here x has been added to already, where [`With::Added`] asks for it.
 
 use candle_core::Tensor;
 
-use super::silu::slope as silu_slope;
-use super::{Place, check_dims, place, samples_rows_channels};
+use super::super::silu::slope as silu_slope;
+use super::{Activation, GroupNorm, Sizes, Slices, With, parameter_gradients, with_slices};
+use crate::Result;
 use crate::cpu::{self, Real};
-use crate::{Context, Error, Keeps, Op, Result, Value, apply};
 
-const NAME: &str = "group_norm";
-
-/// What follows a normalization.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Activation {
-    /// Nothing.
-    #[default]
-    Identity,
-    /// x sigmoid(x).
-    Silu,
-}
-
-/// How group normalization divides and what follows it.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct GroupNorm {
-    /// Number of groups; divides the number of channels.
-    pub num_groups: usize,
-    /// Added to the variance.
-    pub eps: f64,
-    /// Applied to the result.
-    pub activation: Activation,
-}
-
-impl Default for GroupNorm {
-    /// 32 groups, eps 1e-5, no activation.
-    fn default() -> Self {
-        Self { num_groups: 32, eps: 1e-5, activation: Activation::Identity }
-    }
-}
-
-/// Group normalization, then the activation.
-///
-/// # Shapes
-/// `x`: `[B, H, W, C]`, `[B, N, C]` or `[B, C]`; `gamma`, `beta`: `[C]`.
-///
-/// # Errors
-/// When shapes do not fit, or the channels do not divide into the groups.
-pub fn group_norm(x: &Value, gamma: &Value, beta: &Value, config: &GroupNorm) -> Result<Value> {
-    apply(Norm(*config), &[x, gamma, beta])
-}
-
-/// Group normalization, then y (1 + scale) + shift per sample and channel, then the activation.
-///
-/// # Shapes
-/// `x`: `[B, H, W, C]`, `[B, N, C]` or `[B, C]`; `gamma`, `beta`: `[C]`; `scale`, `shift`: `[B, C]`.
-///
-/// # Errors
-/// When shapes do not fit, or the channels do not divide into the groups.
-pub fn group_norm_modulated(
-    x: &Value,
-    gamma: &Value,
-    beta: &Value,
-    scale: &Value,
-    shift: &Value,
-    config: &GroupNorm,
-) -> Result<Value> {
-    apply(Norm(*config), &[x, gamma, beta, scale, shift])
-}
-
-struct Norm(GroupNorm);
-
-/// The sizes of one normalization.
-#[derive(Clone, Copy)]
-struct Sizes {
-    batch: usize,
-    pixels: usize,
-    channels: usize,
-    groups: usize,
-}
-
-impl Sizes {
-    fn sample(&self) -> usize {
-        self.pixels * self.channels
-    }
-
-    fn per_group(&self) -> usize {
-        self.channels / self.groups
-    }
-
-    /// Sums of `x[c]` over each group, divided by the number of elements in a group.
-    fn group_means(&self, x: impl Fn(usize) -> f64) -> Vec<f64> {
-        let count = (self.pixels * self.per_group()) as f64;
-        (0..self.groups)
-            .map(|g| {
-                let channels = g * self.per_group()..(g + 1) * self.per_group();
-                channels.map(&x).sum::<f64>() / count
-            })
-            .collect()
-    }
-}
-
-impl Norm {
-    fn sizes(&self, x: &Tensor) -> Result<Sizes> {
-        let (batch, pixels, channels) = samples_rows_channels(NAME, "x", x)?;
-        let groups = self.0.num_groups;
-        if groups == 0 || !channels.is_multiple_of(groups) {
-            let reason = format!("{channels} channels do not divide into {groups} groups");
-            return Err(Error::setting(NAME, reason));
-        }
-        if pixels * channels == 0 {
-            return Err(Error::shape(NAME, "x", "at least one pixel and channel", x.dims()));
-        }
-        Ok(Sizes { batch, pixels, channels, groups })
-    }
-}
-
-impl Op for Norm {
-    fn name(&self) -> &'static str {
-        NAME
-    }
-
-    fn forward(&self, inputs: &[&Tensor]) -> Result<(Tensor, Vec<Tensor>)> {
-        let sizes = self.sizes(inputs[0])?;
-        let names = ["x", "gamma", "beta", "scale", "shift"];
-        for (idx, input) in inputs.iter().enumerate().skip(1) {
-            let per_sample = [sizes.batch, sizes.channels];
-            let expected = if idx < 3 { &per_sample[1..] } else { &per_sample[..] };
-            check_dims(NAME, names[idx], input, expected)?;
-        }
-        match place(NAME, inputs)? {
-            Place::CpuF32 => forward::<f32>(&self.0, sizes, inputs),
-            Place::CpuF64 => forward::<f64>(&self.0, sizes, inputs),
-        }
-    }
-
-    fn backward(&self, ctx: &Context<'_>, grad: &Tensor) -> Result<Vec<Option<Tensor>>> {
-        let inputs = (0..ctx.num_inputs()).map(|idx| ctx.input(idx)).collect::<Result<Vec<_>>>()?;
-        let sizes = self.sizes(inputs[0])?;
-        match place(NAME, &[inputs[0], grad])? {
-            Place::CpuF32 => backward::<f32>(&self.0, sizes, &inputs, ctx.saved(0)?, grad),
-            Place::CpuF64 => backward::<f64>(&self.0, sizes, &inputs, ctx.saved(0)?, grad),
-        }
-    }
-
-    fn jvp(&self, ctx: &Context<'_>, tangents: &[Option<&Tensor>]) -> Result<Tensor> {
-        let inputs = (0..ctx.num_inputs()).map(|idx| ctx.input(idx)).collect::<Result<Vec<_>>>()?;
-        let sizes = self.sizes(inputs[0])?;
-        let tangents = tangents
-            .iter()
-            .zip(&inputs)
-            .map(|(tangent, input)| tangent.cloned().map_or_else(|| Ok(input.zeros_like()?), Ok))
-            .collect::<Result<Vec<_>>>()?;
-        let tangents: Vec<&Tensor> = tangents.iter().collect();
-        match place(NAME, &[inputs[0], tangents[0]])? {
-            Place::CpuF32 => jvp::<f32>(&self.0, sizes, &inputs, ctx.saved(0)?, &tangents),
-            Place::CpuF64 => jvp::<f64>(&self.0, sizes, &inputs, ctx.saved(0)?, &tangents),
-        }
-    }
-
-    fn keeps(&self) -> Keeps {
-        Keeps::INPUTS
-    }
-}
-
-/// The inputs as slices.
-struct Slices<'a, T> {
-    x: &'a [T],
-    gamma: &'a [T],
-    beta: &'a [T],
-    modulation: Option<(&'a [T], &'a [T])>,
-}
-
-impl<T: Real> Slices<'_, T> {
-    /// 1 + scale and shift, of channel `c` of sample `b`.
-    #[inline(always)]
-    fn modulation(&self, sizes: Sizes, b: usize, c: usize) -> (T, T) {
-        match self.modulation {
-            Some((scale, shift)) => {
-                let at = b * sizes.channels + c;
-                (T::ONE + scale[at], shift[at])
-            }
-            None => (T::ONE, T::ZERO),
-        }
-    }
-}
-
-/// Makes the inputs contiguous, and hands them to `f` as slices.
-fn with_slices<T: Real, R>(inputs: &[&Tensor], f: impl FnOnce(&Slices<'_, T>) -> Result<R>) -> Result<R> {
-    let contiguous = inputs.iter().map(|x| x.contiguous()).collect::<candle_core::Result<Vec<_>>>()?;
-    let elements = contiguous.iter().map(cpu::read::<T>).collect::<Result<Vec<_>>>()?;
-    f(&Slices {
-        x: &elements[0],
-        gamma: &elements[1],
-        beta: &elements[2],
-        modulation: match &elements[3..] {
-            [scale, shift] => Some((scale, shift)),
-            _ => None,
-        },
-    })
+fn slices<T: Real, R>(inputs: &[Tensor], f: impl FnOnce(&Slices<'_, T>) -> Result<R>) -> Result<R> {
+    let with = if inputs.len() == 5 { With::Modulation } else { With::Nothing };
+    with_slices(&inputs.iter().collect::<Vec<_>>(), with, f)
 }
 
 /// Output, and [B, 2, G]: the mean and the inverse standard deviation of each group.
-fn forward<T: Real>(config: &GroupNorm, sizes: Sizes, inputs: &[&Tensor]) -> Result<(Tensor, Vec<Tensor>)> {
+pub(super) fn forward<T: Real>(
+    config: &GroupNorm,
+    sizes: Sizes,
+    inputs: &[Tensor],
+) -> Result<(Tensor, Vec<Tensor>)> {
     let Sizes { batch, channels, groups, .. } = sizes;
     let mut stats = vec![T::ZERO; batch * 2 * groups];
-    let out = with_slices::<T, _>(inputs, |s| {
+    let out = slices(inputs, |s| {
         let (len, side) = (sizes.sample(), 2 * groups);
         Ok(cpu::build_with(
             s.x.len(),
@@ -306,10 +123,10 @@ fn channel_sums<T: Real>(x: &[T], sizes: Sizes, f: impl Fn(T, T) -> T, y: &[T]) 
 ///
 /// With S1 and S2 the sums over pixels of du and du x^, and k = gamma (1 + scale):
 /// dx = rstd (k du - mean(k du) - x^ mean(k du x^)), means over the group.
-fn backward<T: Real>(
+pub(super) fn backward<T: Real>(
     config: &GroupNorm,
     sizes: Sizes,
-    inputs: &[&Tensor],
+    inputs: &[Tensor],
     stats: &Tensor,
     grad: &Tensor,
 ) -> Result<Vec<Option<Tensor>>> {
@@ -320,7 +137,7 @@ fn backward<T: Real>(
     // For each sample, S1 then S2.
     let mut sums = vec![0.0; batch * 2 * channels];
 
-    with_slices::<T, _>(inputs, |s| {
+    slices(inputs, |s| {
         let (len, side) = (sizes.sample(), 2 * channels);
         let by_x = cpu::build_with(
             s.x.len(),
@@ -428,45 +245,21 @@ fn sum_products<T: Real>(normal: &Normal<T>, x: &[T], v: &[T], sums: &mut [f64])
     }
 }
 
-/// The gradients by gamma, beta, scale and shift, from S1 and S2 of each sample.
-fn parameter_gradients<T: Real>(s: &Slices<'_, T>, sizes: Sizes, sums: &[f64]) -> Result<Vec<Tensor>> {
-    let Sizes { batch, channels, .. } = sizes;
-    let (mut gamma, mut beta) = (vec![0.0; channels], vec![0.0; channels]);
-    let (mut scale, mut shift) = (Vec::new(), Vec::new());
-    for (b, sums) in sums.chunks_exact(2 * channels).enumerate() {
-        let (s1, s2) = sums.split_at(channels);
-        for c in 0..channels {
-            let factor = s.modulation(sizes, b, c).0.to_f64();
-            gamma[c] += s2[c] * factor;
-            beta[c] += s1[c] * factor;
-            scale.push(s.gamma[c].to_f64() * s2[c] + s.beta[c].to_f64() * s1[c]);
-            shift.push(s1[c]);
-        }
-    }
-    let round = |x: Vec<f64>| x.into_iter().map(T::from_f64).collect::<Vec<T>>();
-    Ok(vec![
-        cpu::tensor(round(gamma), &[channels])?,
-        cpu::tensor(round(beta), &[channels])?,
-        cpu::tensor(round(scale), &[batch, channels])?,
-        cpu::tensor(round(shift), &[batch, channels])?,
-    ])
-}
-
 /// The tangent of the output. With dots for tangents:
 /// x^. = rstd (x. - mean(x.) - x^ mean(x. x^)),
 /// u. = (x^. gamma + x^ gamma. + beta.) (1 + scale) + (x^ gamma + beta) scale. + shift..
-fn jvp<T: Real>(
+pub(super) fn jvp<T: Real>(
     config: &GroupNorm,
     sizes: Sizes,
-    inputs: &[&Tensor],
+    inputs: &[Tensor],
     stats: &Tensor,
-    tangents: &[&Tensor],
+    tangents: &[Tensor],
 ) -> Result<Tensor> {
     let Sizes { channels, groups, .. } = sizes;
     let stats = cpu::read::<T>(stats)?;
     let stats: &[T] = &stats;
-    let out = with_slices::<T, _>(inputs, |s| {
-        with_slices::<T, _>(tangents, |dot| {
+    let out = slices(inputs, |s| {
+        slices(tangents, |dot| {
             Ok(cpu::build(
                 s.x.len(),
                 sizes.sample(),
