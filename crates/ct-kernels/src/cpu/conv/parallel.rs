@@ -23,18 +23,41 @@ pub(super) fn stretch(slice: &[f32], total: usize, first: usize, count: usize) -
     &slice[at(first)..at(first + count)]
 }
 
-/// A pointer that several threads may use, each on elements of its own.
+/// A slice that several threads may write, each its own elements.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Shared(*mut f32);
+pub(super) struct Shared {
+    ptr: *mut f32,
+    len: usize,
+}
 
+#[expect(unsafe_code, reason = "hands out parts of a slice without its borrow")]
 impl Shared {
     pub(super) fn new(slice: &mut [f32]) -> Self {
-        Self(slice.as_mut_ptr())
+        Self { ptr: slice.as_mut_ptr(), len: slice.len() }
     }
 
-    /// The pointer; who uses it answers for disjointness.
+    /// The pointer to the first element; who uses it answers for disjointness.
     pub(super) fn get(self) -> *mut f32 {
-        self.0
+        self.ptr
+    }
+
+    /// The pointer to element `start`, from which on `len` elements will be used.
+    ///
+    /// # Safety
+    /// `start + len` does not pass the slice's end.
+    pub(super) unsafe fn part(self, start: usize, len: usize) -> *mut f32 {
+        debug_assert!(start + len <= self.len, "{start} + {len} passes the end at {}", self.len);
+        // SAFETY: inside the slice, as the caller promised.
+        unsafe { self.ptr.add(start) }
+    }
+
+    /// `len` elements from `start` on.
+    ///
+    /// # Safety
+    /// As [`Shared::part`]; the slice outlives `'a`, and nothing else uses these elements meanwhile.
+    pub(super) unsafe fn slice<'a>(self, start: usize, len: usize) -> &'a mut [f32] {
+        // SAFETY: passed on to the caller.
+        unsafe { std::slice::from_raw_parts_mut(self.part(start, len), len) }
     }
 }
 
