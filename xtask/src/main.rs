@@ -13,9 +13,11 @@
 
 mod bench;
 mod ci;
+mod curve;
 mod deps;
 mod kill_test;
 mod mistake;
+mod sanitize;
 mod test;
 mod train;
 mod workspace;
@@ -48,6 +50,10 @@ enum Task {
     KillTest(kill_test::Args),
     /// Run the benches, beside the peer's when given its Python.
     Bench(bench::Args),
+    /// Train with the fast kernels, with the strict ones and in PyTorch, and draw the three losses.
+    Curve(curve::Args),
+    /// Run the tests of the kernels under the address sanitizer.
+    Sanitize(sanitize::Args),
 }
 
 fn main() -> ExitCode {
@@ -58,6 +64,8 @@ fn main() -> ExitCode {
         Task::Deps => deps::run(),
         Task::KillTest(args) => kill_test::run(&args),
         Task::Bench(args) => bench::run(&args),
+        Task::Curve(args) => curve::run(&args),
+        Task::Sanitize(args) => sanitize::run(&args),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");

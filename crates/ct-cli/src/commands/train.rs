@@ -51,8 +51,8 @@ pub(crate) struct Args {
     /// Go on with the run in this folder.
     #[arg(long, value_name = "DIR", conflicts_with_all = ["preset", "config", "out"])]
     resume: Option<PathBuf>,
-    /// Make at most N steps, then save and stop; --resume goes on.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    /// Make at most N steps, then save and stop; --resume goes on. 0 saves the initial weights.
+    #[arg(long, value_name = "N")]
     stop_after: Option<u64>,
     /// Check everything, print all settings and stop.
     #[arg(long)]
@@ -88,7 +88,11 @@ pub(crate) fn run(args: &Args, global: &Global, threads: usize) -> Result<ExitCo
     let card = setup::card(&config, &data);
     say_header(&config, &trainer, folder.path(), &global.device.to_string(), threads);
     interrupt::listen()?;
-    train(&folder, &config, &card, &pictures, &mut trainer, args.stop_after)?;
+    if args.stop_after == Some(0) {
+        folder.save(&trainer, &card, config.checkpoint.keep)?;
+    } else {
+        train(&folder, &config, &card, &pictures, &mut trainer, args.stop_after)?;
+    }
 
     if trainer.is_finished() {
         finish::finish(&folder, &config, &pictures, &trainer, &data)?;

@@ -8,10 +8,12 @@ use ct_model::{MlpConfig, UNet2DConfig};
 use ct_train::{CtConfig, EctConfig, IctConfig, TrainConfig};
 
 use super::suggest::nearest;
-use super::{CheckpointConfig, Config, DataConfig, ModelConfig, NoiseConfig, SampleConfig, ScoreConfig};
+use super::{
+    CheckpointConfig, Config, DataConfig, MetricsConfig, ModelConfig, NoiseConfig, SampleConfig, ScoreConfig,
+};
 
 /// The sections of a configuration, each with its keys; the first is the top.
-fn sections() -> [(&'static str, &'static [&'static str]); 13] {
+fn sections() -> [(&'static str, &'static [&'static str]); 14] {
     [
         ("", fields_of::<Config>()),
         ("data", fields_of::<DataConfig>()),
@@ -23,6 +25,7 @@ fn sections() -> [(&'static str, &'static [&'static str]); 13] {
         ("train.ct", fields_of::<CtConfig>()),
         ("train.ict", fields_of::<IctConfig>()),
         ("train.ect", fields_of::<EctConfig>()),
+        ("metrics", fields_of::<MetricsConfig>()),
         ("checkpoint", fields_of::<CheckpointConfig>()),
         ("sample", fields_of::<SampleConfig>()),
         ("score", fields_of::<ScoreConfig>()),

@@ -32,6 +32,8 @@ pub(crate) struct Config {
     pub(crate) noise: NoiseConfig,
     /// How it is trained.
     pub(crate) train: TrainConfig,
+    /// What is written down on the way.
+    pub(crate) metrics: MetricsConfig,
     /// When the state is saved.
     pub(crate) checkpoint: CheckpointConfig,
     /// Pictures on the way.
@@ -107,6 +109,14 @@ impl Default for NoiseConfig {
         let NoiseRange { sigma_min, sigma_max, rho, .. } = NoiseRange::default();
         Self { sigma_min, sigma_max, rho, sigma_data: None }
     }
+}
+
+/// What is written down on the way.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct MetricsConfig {
+    /// Steps from line to line of `metrics.jsonl`, whose loss is the mean over them; about 200 lines a run if absent.
+    pub(crate) every_steps: Option<u64>,
 }
 
 /// When the state is saved.

@@ -109,6 +109,7 @@ fn check(config: &Config, origins: &Origins) -> Result<()> {
         }
         Err(mistake(format!("{key} = 0{} is out of range: it must be at least 1", origins.of(key))))
     };
+    at_least_1(config.metrics.every_steps.unwrap_or(1), "metrics.every_steps")?;
     at_least_1(config.checkpoint.every_steps, "checkpoint.every_steps")?;
     at_least_1(config.checkpoint.keep as u64, "checkpoint.keep")?;
     at_least_1(config.sample.every_steps, "sample.every_steps")?;

@@ -9,7 +9,8 @@ use super::progress::Progress;
 use crate::config::Config;
 use crate::interrupt;
 
-/// Metrics are written at least this often over a whole run, and at least every `METRICS_STEPS` steps.
+/// Unless the configuration says otherwise, metrics are written this often over a whole run, and at least every
+/// `METRICS_STEPS` steps.
 const METRICS_LINES: u64 = 200;
 const METRICS_STEPS: u64 = 100;
 
@@ -82,7 +83,8 @@ impl Observer for Watch<'_> {
         self.progress.show(report);
         self.losses.push(report.loss);
         // Metrics before the checkpoint: what a checkpoint has behind it is written down.
-        if is_due((self.config.train.steps / METRICS_LINES).clamp(1, METRICS_STEPS)) {
+        let usual = (self.config.train.steps / METRICS_LINES).clamp(1, METRICS_STEPS);
+        if is_due(self.config.metrics.every_steps.unwrap_or(usual)) {
             self.write_metrics(report)?;
         }
         if step.is_multiple_of(self.config.sample.every_steps) {

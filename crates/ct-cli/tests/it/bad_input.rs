@@ -75,6 +75,7 @@ fn settings_that_are_wrong() {
             &["noise.sigma_min = 90 (set in --set)", "below noise.sigma_max = 20 (set in preset digits)"],
         ),
         ("checkpoint.keep=0", &["checkpoint.keep = 0 (set in --set) is out of range: it must be at least 1"]),
+        ("metrics.every_steps=0", &["metrics.every_steps = 0 (set in --set) is out of range"]),
         ("sample.two_step_sigma=99", &["sample.two_step_sigma = 99 (set in --set) is out of range"]),
         ("model.unet.in_channels=3", &["model.unet.in_channels (set in --set)", "[1, 8, 8]"]),
         ("model.unet.norm_num_groups=7", &["model.unet.norm_num_groups = 7 (set in --set): must divide"]),

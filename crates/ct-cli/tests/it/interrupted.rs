@@ -68,6 +68,19 @@ fn an_early_kill_starts_from_the_beginning() {
     assert_same_files(&place.path().join("whole").join(LAST), &place.path().join("early").join(LAST));
 }
 
+#[test]
+fn the_weights_before_the_first_step_can_be_saved() {
+    let place = Place::new();
+    place.ct(&[TOY, &["--out", "whole", "--set", "metrics.every_steps=1"]].concat()).ok();
+    let answer = place.ct(&[TOY, &["--out", "start", "--stop-after", "0"]].concat()).ok();
+    assert!(answer.out.contains("stopped and saved at step 0 of 10"), "{answer:?}");
+    assert!(place.exists("start/checkpoints/step-00000000/ema-0.999"));
+    place.ct(&["train", "--resume", "start", "--set", "metrics.every_steps=5"]).ok();
+    assert_same_files(&place.path().join("whole").join(LAST), &place.path().join("start").join(LAST));
+    let lines = |run: &str| place.read(&format!("{run}/metrics.jsonl")).lines().count();
+    assert_eq!((lines("whole"), lines("start")), (10, 2));
+}
+
 #[cfg(unix)]
 #[test]
 fn ctrl_c_and_sigterm_save() {

@@ -23,9 +23,12 @@ pub(crate) fn stretch(slice: &[f32], total: usize, first: usize, count: usize) -
     &slice[at(first)..at(first + count)]
 }
 
-/// A pointer that several threads may use, each on elements of its own.
+/// A slice that several threads may write, each its own elements.
 #[derive(Debug)]
-pub(crate) struct Shared<T = f32>(*mut T);
+pub(crate) struct Shared<T = f32> {
+    ptr: *mut T,
+    len: usize,
+}
 
 impl<T> Clone for Shared<T> {
     fn clone(&self) -> Self {
@@ -35,24 +38,34 @@ impl<T> Clone for Shared<T> {
 
 impl<T> Copy for Shared<T> {}
 
+#[expect(unsafe_code, reason = "hands out parts of a slice without its borrow")]
 impl<T> Shared<T> {
     pub(crate) fn new(slice: &mut [T]) -> Self {
-        Self(slice.as_mut_ptr())
+        Self { ptr: slice.as_mut_ptr(), len: slice.len() }
     }
 
-    /// The pointer; who uses it answers for disjointness.
+    /// The pointer to the first element; who uses it answers for disjointness.
     pub(crate) fn get(self) -> *mut T {
-        self.0
+        self.ptr
     }
 
-    /// Elements `start..start + len` of the slice.
+    /// The pointer to element `start`, from which on `len` elements will be used.
     ///
     /// # Safety
-    /// They lie in the slice, which is still borrowed for this, and nothing else accesses them meanwhile.
-    #[expect(unsafe_code, reason = "the caller answers for range and disjointness")]
-    pub(crate) unsafe fn part<'a>(self, start: usize, len: usize) -> &'a mut [T] {
-        // SAFETY: passed on from the caller.
-        unsafe { std::slice::from_raw_parts_mut(self.0.add(start), len) }
+    /// `start + len` does not pass the slice's end.
+    pub(crate) unsafe fn part(self, start: usize, len: usize) -> *mut T {
+        debug_assert!(start + len <= self.len, "{start} + {len} passes the end at {}", self.len);
+        // SAFETY: inside the slice, as the caller promised.
+        unsafe { self.ptr.add(start) }
+    }
+
+    /// `len` elements from `start` on.
+    ///
+    /// # Safety
+    /// As [`Shared::part`]; the slice outlives `'a`, and nothing else uses these elements meanwhile.
+    pub(crate) unsafe fn slice<'a>(self, start: usize, len: usize) -> &'a mut [T] {
+        // SAFETY: passed on to the caller.
+        unsafe { std::slice::from_raw_parts_mut(self.part(start, len), len) }
     }
 }
 

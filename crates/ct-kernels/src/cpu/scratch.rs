@@ -2,6 +2,10 @@
 //!
 //! Every thread keeps the buffers it has used, so that a training loop allocates during its first step only.
 //! A buffer is taken from the thread's list, and returns to it when dropped; nested users simply take different buffers.
+//!
+//! In debug builds a buffer comes filled with NaN, so that a test sees what is read before it is written.
+//! With `--cfg ct_sanitize` (`cargo xtask sanitize`) every buffer is new and as short as asked for, so that the address
+//! sanitizer sees what is read or written beyond its end.
 
 #![expect(unsafe_code, reason = "views whole cache lines as floats")]
 
@@ -19,7 +23,7 @@ thread_local! {
     static KEPT_BUFFERS: RefCell<Vec<Vec<Line>>> = const { RefCell::new(Vec::new()) };
 }
 
-/// A buffer of floats, aligned to a cache line, with arbitrary (but initialized) contents.
+/// A buffer of floats, aligned to a cache line, with arbitrary (but initialized) contents; NaN in debug builds.
 #[derive(Debug)]
 pub(crate) struct Scratch {
     lines: Vec<Line>,
@@ -29,6 +33,19 @@ impl Scratch {
     /// A buffer of at least `len` floats.
     pub(crate) fn take(len: usize) -> Self {
         let needed = len.div_ceil(16);
+        let mut scratch = if cfg!(ct_sanitize) { Self::new(needed) } else { Self::reuse(needed) };
+        if cfg!(debug_assertions) {
+            scratch.slice_mut().fill(f32::NAN);
+        }
+        scratch
+    }
+
+    fn new(needed: usize) -> Self {
+        Self { lines: vec![Line([0.0; 16]); needed] }
+    }
+
+    /// A buffer that this thread has used before, if one is long enough.
+    fn reuse(needed: usize) -> Self {
         let kept = KEPT_BUFFERS
             .try_with(|kept| {
                 let mut kept = kept.borrow_mut();
@@ -41,11 +58,11 @@ impl Scratch {
             })
             .ok()
             .flatten();
-        let mut lines = kept.unwrap_or_default();
+        let lines = kept.unwrap_or_default();
         if lines.len() < needed {
             // Dropping first spares the copy of contents that nobody wants.
-            lines = Vec::new();
-            lines.resize(needed, Line([0.0; 16]));
+            drop(lines);
+            return Self::new(needed);
         }
         Self { lines }
     }
@@ -70,6 +87,9 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
+        if cfg!(ct_sanitize) {
+            return;
+        }
         let lines = std::mem::take(&mut self.lines);
         // At thread exit the list may be gone already; the buffer is then simply freed.
         let _ = KEPT_BUFFERS.try_with(|kept| {

@@ -5,7 +5,7 @@ use ct_kernels::{Value, attention};
 
 use crate::harness::{assert_close, check, elements, noise, test_device};
 
-fn naive(inputs: &[Tensor; 3], heads: usize) -> Vec<f64> {
+pub(crate) fn naive(inputs: &[Tensor; 3], heads: usize) -> Vec<f64> {
     let (batch, queries, channels) = inputs[0].dims3().unwrap();
     let keys = inputs[1].dims()[1];
     let dim = channels / heads;
@@ -17,11 +17,15 @@ fn naive(inputs: &[Tensor; 3], heads: usize) -> Vec<f64> {
                 let at = |rows: usize, row: usize, d: usize| (b * rows + row) * channels + h * dim + d;
                 let score = |m: usize| {
                     let dot: f64 = (0..dim).map(|d| q[at(queries, n, d)] * k[at(keys, m, d)]).sum();
-                    (dot / (dim as f64).sqrt()).exp()
+                    dot / (dim as f64).sqrt()
                 };
-                let total: f64 = (0..keys).map(score).sum();
+                let scores: Vec<f64> = (0..keys).map(score).collect();
+                let top = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+                let total: f64 = scores.iter().map(|score| (score - top).exp()).sum();
                 for d in 0..dim {
-                    out[at(queries, n, d)] = (0..keys).map(|m| score(m) / total * v[at(keys, m, d)]).sum();
+                    let terms = scores.iter().enumerate();
+                    out[at(queries, n, d)] =
+                        terms.map(|(m, score)| (score - top).exp() / total * v[at(keys, m, d)]).sum();
                 }
             }
         }

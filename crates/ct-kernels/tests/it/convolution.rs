@@ -34,7 +34,7 @@ fn cases() -> Vec<Case> {
 }
 
 /// The output by its definition.
-fn naive(x: &Tensor, w: &Tensor, b: &Tensor, config: &Conv2d) -> Vec<f64> {
+pub(crate) fn naive(x: &Tensor, w: &Tensor, b: &Tensor, config: &Conv2d) -> Vec<f64> {
     let (batch, height, width, channels_in) = x.dims4().unwrap();
     let (channels_out, _, kh, kw) = w.dims4().unwrap();
     let (xs, ws, bs) = (elements(x), elements(w), elements(b));

@@ -8,7 +8,7 @@ use ct_kernels::{
 use crate::harness::{assert_close, check, elements, noise, test_device};
 
 /// u = (x^ gamma + beta) (1 + scale) + shift, then the activation. Inputs x, gamma, beta, scale, shift.
-fn naive(inputs: &[Tensor], config: &GroupNorm) -> Vec<f64> {
+pub(crate) fn naive(inputs: &[Tensor], config: &GroupNorm) -> Vec<f64> {
     let dims = inputs[0].dims();
     let (batch, channels) = (dims[0], dims[dims.len() - 1]);
     let pixels = inputs[0].elem_count() / (batch * channels);

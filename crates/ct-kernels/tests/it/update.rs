@@ -8,32 +8,44 @@ use ct_kernels::{
 
 use crate::harness::{assert_close, assert_same_bits, elements, noise, on_threads, test_device};
 
-fn single(seed: u64, dims: &[usize], device: &Device) -> Tensor {
+pub(crate) fn single(seed: u64, dims: &[usize], device: &Device) -> Tensor {
     noise(seed, dims, device).to_dtype(DType::F32).unwrap()
 }
 
 /// Parameter, both moments and their f64 twins after some steps on given gradients.
-struct State {
-    tensors: [Tensor; 3],
-    doubles: [Vec<f64>; 3],
+pub(crate) struct State {
+    pub(crate) tensors: [Tensor; 3],
+    pub(crate) doubles: [Vec<f64>; 3],
 }
 
 impl State {
-    fn new(dims: &[usize], device: &Device) -> Self {
+    pub(crate) fn new(dims: &[usize], device: &Device) -> Self {
         let zeros = || Tensor::zeros(dims, DType::F32, device).unwrap();
         let tensors = [single(1, dims, device), zeros(), zeros()];
         let doubles = tensors.each_ref().map(elements);
         Self { tensors, doubles }
     }
 
-    fn assert_agrees(&self, name: &str) {
+    pub(crate) fn assert_agrees(&self, name: &str, tolerance: f64) {
         for (got, want) in self.tensors.iter().zip(&self.doubles) {
-            assert_close(name, &elements(got), want, 3e-7);
+            assert_close(name, &elements(got), want, tolerance);
         }
     }
 }
 
-/// The formulas of `torch.optim.AdamW`, element by element.
+/// The formulas of `torch.optim.AdamW`, element by element, on parameter and moments.
+pub(crate) fn adamw_by_hand([param, m, v]: &mut [Vec<f64>; 3], grad: &[f64], config: &AdamWStep) {
+    let &AdamWStep { lr, beta1, beta2, eps, weight_decay, step } = config;
+    let t = step as f64;
+    for (idx, g) in grad.iter().enumerate() {
+        param[idx] *= 1.0 - lr * weight_decay;
+        m[idx] = beta1 * m[idx] + (1.0 - beta1) * g;
+        v[idx] = beta2 * v[idx] + (1.0 - beta2) * g * g;
+        let root = (v[idx] / (1.0 - beta2.powf(t))).sqrt();
+        param[idx] -= lr * m[idx] / (1.0 - beta1.powf(t)) / (root + eps);
+    }
+}
+
 fn adamw(device: &Device) {
     let dims = [3, 7001];
     let mut state = State::new(&dims, device);
@@ -42,16 +54,8 @@ fn adamw(device: &Device) {
         let config = AdamWStep { lr: 0.01, weight_decay: 0.1, step, ..AdamWStep::default() };
         let [param, m, v] = &state.tensors;
         adamw_step(param, m, v, &grad, &config).unwrap();
-        let [param, m, v] = &mut state.doubles;
-        let t = step as f64;
-        for (idx, g) in elements(&grad).into_iter().enumerate() {
-            param[idx] *= 1.0 - 0.01 * 0.1;
-            m[idx] = 0.9 * m[idx] + 0.1 * g;
-            v[idx] = 0.999 * v[idx] + 0.001 * g * g;
-            let root = (v[idx] / (1.0 - 0.999f64.powf(t))).sqrt();
-            param[idx] -= 0.01 * m[idx] / (1.0 - 0.9f64.powf(t)) / (root + 1e-8);
-        }
-        state.assert_agrees("adamw");
+        adamw_by_hand(&mut state.doubles, &elements(&grad), &config);
+        state.assert_agrees("adamw", 3e-7);
     }
 }
 test_device!(adamw_cpu, adamw);
@@ -67,7 +71,30 @@ fn adamw_first_step(device: &Device) {
 }
 test_device!(adamw_first_step_cpu, adamw_first_step);
 
-/// The formulas of `torch.optim.RAdam`; with beta2 = 0.9 the variance becomes tractable at step 6.
+/// The formulas of `torch.optim.RAdam`, element by element; returns whether the step was rectified.
+pub(crate) fn radam_by_hand([param, m, v]: &mut [Vec<f64>; 3], grad: &[f64], config: &RAdamStep) -> bool {
+    let &RAdamStep { lr, beta1, beta2, eps, weight_decay, step } = config;
+    let t = step as f64;
+    let rho_inf = 2.0 / (1.0 - beta2) - 1.0;
+    let correction2 = 1.0 - beta2.powf(t);
+    let rho = rho_inf - 2.0 * t * beta2.powf(t) / correction2;
+    for (idx, g) in grad.iter().enumerate() {
+        let g = g + weight_decay * param[idx];
+        m[idx] = beta1 * m[idx] + (1.0 - beta1) * g;
+        v[idx] = beta2 * v[idx] + (1.0 - beta2) * g * g;
+        let corrected = m[idx] / (1.0 - beta1.powf(t));
+        let factor = if rho > 5.0 {
+            let r = (rho - 4.0) * (rho - 2.0) * rho_inf / ((rho_inf - 4.0) * (rho_inf - 2.0) * rho);
+            r.sqrt() * correction2.sqrt() / (v[idx].sqrt() + eps)
+        } else {
+            1.0
+        };
+        param[idx] -= lr * corrected * factor;
+    }
+    rho > 5.0
+}
+
+/// With beta2 = 0.9 the variance becomes tractable at step 6.
 fn radam(device: &Device) {
     let dims = [5, 13];
     for (beta2, weight_decay) in [(0.999, 0.0), (0.9, 0.1)] {
@@ -78,28 +105,9 @@ fn radam(device: &Device) {
             let config = RAdamStep { lr: 0.01, beta2, weight_decay, step, ..RAdamStep::default() };
             let [param, m, v] = &state.tensors;
             radam_step(param, m, v, &grad, &config).unwrap();
-
-            let t = step as f64;
-            let rho_inf = 2.0 / (1.0 - beta2) - 1.0;
-            let correction2 = 1.0 - beta2.powf(t);
-            let rho = rho_inf - 2.0 * t * beta2.powf(t) / correction2;
-            let [param, m, v] = &mut state.doubles;
-            for (idx, g) in elements(&grad).into_iter().enumerate() {
-                let g = g + weight_decay * param[idx];
-                m[idx] = 0.9 * m[idx] + 0.1 * g;
-                v[idx] = beta2 * v[idx] + (1.0 - beta2) * g * g;
-                let corrected = m[idx] / (1.0 - 0.9f64.powf(t));
-                let factor = if rho > 5.0 {
-                    let r = ((rho - 4.0) * (rho - 2.0) * rho_inf / ((rho_inf - 4.0) * (rho_inf - 2.0) * rho))
-                        .sqrt();
-                    r * correction2.sqrt() / (v[idx].sqrt() + 1e-8)
-                } else {
-                    1.0
-                };
-                param[idx] -= 0.01 * corrected * factor;
-            }
-            rectified += usize::from(rho > 5.0);
-            state.assert_agrees("radam");
+            let by_rectified = radam_by_hand(&mut state.doubles, &elements(&grad), &config);
+            rectified += usize::from(by_rectified);
+            state.assert_agrees("radam", 3e-7);
         }
         assert!(rectified > 0 && rectified < 8, "both branches are taken");
     }

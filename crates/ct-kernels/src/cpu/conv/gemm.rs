@@ -25,6 +25,14 @@ pub(super) struct Slab {
     pub(super) block_stride: usize,
 }
 
+impl Slab {
+    /// A slab of `rows` rows and `blocks` blocks of columns without gaps, at the start of `slice`.
+    pub(super) fn new(slice: &[f32], rows: usize, blocks: usize) -> Self {
+        debug_assert!(blocks * rows * BLOCK <= slice.len(), "{blocks} blocks of {rows} rows");
+        Self { ptr: slice.as_ptr(), block_stride: rows * BLOCK }
+    }
+}
+
 /// Where a product goes: element (row, column) is at `row * row_stride + column / 16 * block_stride + column % 16`.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Target {
@@ -79,7 +87,10 @@ pub(super) unsafe fn row_product<S: Simd>(
     target: Target,
     ahead: Ahead,
 ) {
-    debug_assert!(k > 0 && rows > 0);
+    debug_assert!(k > 0 && rows > 0 && target.columns > 0);
+    // A row's last block may be cut off; blocks of one row, or rows of one block, must not overlap.
+    debug_assert!(target.block_stride >= BLOCK && target.row_stride >= target.columns.min(BLOCK));
+    debug_assert!(k <= BLOCK || a.block_stride >= rows * BLOCK);
     let groups = rows.div_ceil(S::ROWS);
     let (short, longer) = (rows / groups, rows % groups);
     let n_blocks = target.columns.div_ceil(BLOCK);
@@ -281,6 +292,9 @@ pub(super) unsafe fn column_product<S: Simd>(
     rows: usize,
     c: Sums,
 ) {
+    debug_assert!(c.row_stride >= n_blocks * BLOCK);
+    debug_assert!(k_blocks <= 1 || a.block_stride >= rows * BLOCK);
+    debug_assert!(n_blocks <= 1 || b.block_stride >= rows * BLOCK);
     let groups = BLOCK.div_ceil(S::COLUMN_ROWS);
     let mut block = 0;
     while block < n_blocks {

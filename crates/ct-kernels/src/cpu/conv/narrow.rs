@@ -45,7 +45,7 @@ pub(super) fn forward(
     let y = Shared::new(y);
     parallel::for_each(tasks, |i| {
         let (first, rows) = parallel::part(rows, tasks, i);
-        let job = Lines { s, x: x.as_ptr(), w: packed.as_ptr(), bias, y: y.get(), first, count: rows };
+        let job = Lines { s, x, w: packed.as_ptr(), bias, y, first, count: rows };
         // SAFETY: the caller checked the lengths; the weights are packed as `Lines` wants; tasks write different rows.
         unsafe { isa.invoke(job) }
     });
@@ -54,10 +54,10 @@ pub(super) fn forward(
 /// Some rows of output pixels.
 struct Lines<'a> {
     s: &'a ConvShape,
-    x: *const f32,
+    x: &'a [f32],
     w: *const f32,
     bias: Option<&'a [f32]>,
-    y: *mut f32,
+    y: Shared,
     first: usize,
     count: usize,
 }
@@ -81,7 +81,9 @@ impl Job for Lines<'_> {
                             if y >= s.height {
                                 continue;
                             }
-                            let line = self.x.add((image * s.height + y) * s.width * s.c_in);
+                            let (start, len) = ((image * s.height + y) * s.width * s.c_in, s.width * s.c_in);
+                            debug_assert!(start + len <= self.x.len());
+                            let line = self.x.as_ptr().add(start);
                             for kx in 0..s.kernel[1] {
                                 let mut pixels = [zeros; PIXELS];
                                 for (p, pixel) in pixels.iter_mut().enumerate() {
@@ -105,7 +107,7 @@ impl Job for Lines<'_> {
                             let mut lanes = [0.0f32; BLOCK];
                             S::store(lanes.as_mut_ptr(), sum);
                             let at = ((image * height + top) * width + left + p) * s.c_out + out;
-                            *self.y.add(at) = bias + add_up(lanes);
+                            *self.y.part(at, 1) = bias + add_up(lanes);
                         }
                     }
                 }

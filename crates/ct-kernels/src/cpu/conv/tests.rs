@@ -184,27 +184,63 @@ fn strides_kernels_and_paddings() {
     }
 }
 
+/// Shapes from the seeds `CT_TEST_SEED`, `CT_TEST_SEED + 1`, .. (by default from 1 on), `CT_TEST_CASES` of them.
+/// Shape number 17 alone: `CT_TEST_SEED=17 CT_TEST_CASES=1`.
 #[test]
 fn random_shapes() {
-    let mut state = 12345u64;
+    let number = |name: &str, default: u64| match std::env::var(name) {
+        Ok(value) => value.parse().unwrap_or_else(|_| panic!("{name}={value} is not a number")),
+        Err(_) => default,
+    };
+    let first = number("CT_TEST_SEED", 1);
+    for seed in first..first + number("CT_TEST_CASES", 120) {
+        let s = random_shape(seed);
+        let outcome = std::panic::catch_unwind(|| check(s));
+        assert!(outcome.is_ok(), "{s:?}; to repeat: CT_TEST_SEED={seed} CT_TEST_CASES=1");
+    }
+}
+
+/// Every algorithm gets its share: what it is made for, and what is next to that.
+fn random_shape(seed: u64) -> ConvShape {
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15);
     let mut below = |n: u64| {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         usize::try_from((state >> 33) % n).unwrap()
     };
-    for _ in 0..40 {
-        let kernel = [1 + below(3), 1 + below(3)];
-        let s = ConvShape {
-            batch: 1 + below(4),
-            height: kernel[0] + below(9),
-            width: kernel[1] + below(9),
-            c_in: 1 + below(40),
-            c_out: 1 + below(40),
-            kernel,
-            stride: 1 + below(2),
-            padding: [below(3), below(3), below(3), below(3)],
-        };
-        check(s);
-    }
+    let any = ConvShape {
+        batch: 1 + below(4),
+        height: 1 + below(11),
+        width: 1 + below(11),
+        c_in: 1 + below(40),
+        c_out: 1 + below(40),
+        kernel: [3, 3],
+        stride: 1,
+        padding: [1; 4],
+    };
+    let blocks = [16 * (1 + below(5)), 16 * (1 + below(5))];
+    let mut s = match below(6) {
+        // Winograd, with whole and with cut tiles, and paddings that reach beyond one.
+        0 => ConvShape { c_in: blocks[0], c_out: blocks[1], ..any },
+        1 => {
+            let padding = [below(4), below(4), below(4), below(4)];
+            ConvShape { c_in: blocks[0], c_out: blocks[1], padding, ..any }
+        }
+        // Few output channels, or few input channels.
+        2 => ConvShape { c_in: blocks[0], c_out: 1 + below(5), kernel: [1 + below(4), 1 + below(4)], ..any },
+        3 => ConvShape { c_in: 1 + below(4), c_out: blocks[1], stride: 1 + below(2), ..any },
+        // Dense layers, and their neighbours.
+        4 => ConvShape { kernel: [1, 1], stride: 1 + below(2), padding: [below(2); 4], ..any },
+        _ => ConvShape {
+            kernel: [1 + below(5), 1 + below(5)],
+            stride: 1 + below(3),
+            padding: [below(4), below(4), below(4), below(4)],
+            ..any
+        },
+    };
+    // The kernel must fit.
+    s.height = s.height.max(s.kernel[0].saturating_sub(s.padding[0] + s.padding[1]));
+    s.width = s.width.max(s.kernel[1].saturating_sub(s.padding[2] + s.padding[3]));
+    s
 }
 
 #[test]

@@ -40,9 +40,16 @@ pub(super) fn forward(
             let at = b * sizes.sample();
             // SAFETY: each task has its own sample of the output and of the statistics; x and out hold a sample each.
             unsafe {
-                let stats = all_stats.part(b * 2 * sizes.groups, 2 * sizes.groups);
+                let stats = all_stats.slice(b * 2 * sizes.groups, 2 * sizes.groups);
                 let sample = Sample { sizes, x: s.x[at..].as_ptr() };
-                choice().isa.invoke(Forward { config, sample, s, b, stats, out: out.get().add(at) });
+                choice().isa.invoke(Forward {
+                    config,
+                    sample,
+                    s,
+                    b,
+                    stats,
+                    out: out.part(at, sizes.sample()),
+                });
             }
         });
     };
@@ -88,9 +95,9 @@ pub(super) fn backward(
                     stats: &stats[b * 2 * groups..][..2 * groups],
                     grad: grads[at..].as_ptr(),
                     so_far: so_far.as_ref().map_or(std::ptr::null(), |so_far| so_far[at..].as_ptr()),
-                    out: out.get().add(at),
-                    sums: all_sums.part(b * 2 * channels, 2 * channels),
-                    by_t: all_by_t.part(b * t_channels, t_channels),
+                    out: out.part(at, sizes.sample()),
+                    sums: all_sums.slice(b * 2 * channels, 2 * channels),
+                    by_t: all_by_t.slice(b * t_channels, t_channels),
                 });
             }
         });

@@ -79,13 +79,13 @@ fn weight_gradient(isa: Isa, s: &ConvShape, x: &[f32], dy: &[f32], view: View, d
             patches.gather(isa, x, start + done, rows, line, a);
             pixels.gather(isa, dy, start + done, rows, line, b);
             let product = ColumnProduct {
-                a: Slab { ptr: a.as_ptr(), block_stride: rows * BLOCK },
+                a: Slab::new(a, rows, k / BLOCK),
                 k_blocks: k / BLOCK,
-                b: Slab { ptr: b.as_ptr(), block_stride: rows * BLOCK },
+                b: Slab::new(b, rows, n / BLOCK),
                 n_blocks: n / BLOCK,
                 rows,
                 // SAFETY: one part of k x n floats per strand.
-                c: unsafe { shared.get().add(i * k * n) },
+                c: unsafe { shared.part(i * k * n, k * n) },
                 accumulate: done > 0,
             };
             // SAFETY: both slabs were just filled for `rows` rows, and the part is this strand's.
@@ -128,7 +128,7 @@ fn scatter_input_gradient(isa: Isa, s: &ConvShape, w: &[f32], dy: &[f32], dx: &m
     let images = Shared::new(dx);
     parallel::for_each(s.batch, |image| {
         // SAFETY: dx holds batch images, and each task has its own.
-        let dx = unsafe { std::slice::from_raw_parts_mut(images.get().add(image * image_len), image_len) };
+        let dx = unsafe { images.slice(image * image_len, image_len) };
         dx.fill(0.0);
         let mut scratch = Scratch::take(most_rows * (k + columns) + pixels.line_len());
         let (a, rest) = scratch.slice_mut().split_at_mut(most_rows * k);
@@ -137,8 +137,11 @@ fn scatter_input_gradient(isa: Isa, s: &ConvShape, w: &[f32], dy: &[f32], dx: &m
             let rows = (per_image - done).min(most_rows);
             let first = image * per_image + done;
             pixels.gather(isa, dy, first, rows, line, a);
+            debug_assert!(
+                packed.len() >= s.c_out * columns.next_multiple_of(BLOCK) && c.len() >= rows * columns
+            );
             let product = Product {
-                a: Slab { ptr: a.as_ptr(), block_stride: rows * BLOCK },
+                a: Slab::new(a, rows, k / BLOCK),
                 rows,
                 k: s.c_out,
                 b: packed.as_ptr(),
@@ -178,7 +181,7 @@ fn bias_gradient(isa: Isa, channels: usize, dy: &[f32], db: &mut [f32]) {
         let (first, rows) = parallel::part(rows, strands, i);
         let dy = &dy[first * channels..(first + rows) * channels];
         // SAFETY: one row of partial sums per strand.
-        let sums = unsafe { std::slice::from_raw_parts_mut(shared.get().add(i * channels), channels) };
+        let sums = unsafe { shared.slice(i * channels, channels) };
         // SAFETY: the job has no requirements of its own.
         unsafe { isa.invoke(SumRows { dy, sums }) }
     });

@@ -46,12 +46,11 @@ pub(super) fn backward(isa: Isa, s: &ConvShape, x: &[f32], w: &[f32], dy: &[f32]
             let (a, rest) = scratch.slice_mut().split_at_mut(most_rows * k);
             let (b, line) = rest.split_at_mut(most_rows * n);
             // SAFETY: one row of sums per strand.
-            let sums =
-                unsafe { std::slice::from_raw_parts_mut(bias_partials.get().add(i * s.c_out), s.c_out) };
+            let sums = unsafe { bias_partials.slice(i * s.c_out, s.c_out) };
             for done in (0..len).step_by(most_rows) {
                 let (first, rows) = (start + done, (len - done).min(most_rows));
                 outputs.gather(isa, dy, first, rows, line, a);
-                let a = Slab { ptr: a.as_ptr(), block_stride: rows * BLOCK };
+                let a = Slab::new(a, rows, k / BLOCK);
                 if wants_db {
                     let dy = &dy[first * s.c_out..(first + rows) * s.c_out];
                     // SAFETY: the job has no requirements.
@@ -62,17 +61,18 @@ pub(super) fn backward(isa: Isa, s: &ConvShape, x: &[f32], w: &[f32], dy: &[f32]
                     let product = ColumnProduct {
                         a,
                         k_blocks: k / BLOCK,
-                        b: Slab { ptr: b.as_ptr(), block_stride: rows * BLOCK },
+                        b: Slab::new(b, rows, n / BLOCK),
                         n_blocks: n / BLOCK,
                         rows,
                         // SAFETY: one part of k x n floats per strand.
-                        c: unsafe { partials.get().add(i * k * n) },
+                        c: unsafe { partials.part(i * k * n, k * n) },
                         accumulate: done > 0,
                     };
                     // SAFETY: both slabs were filled for `rows` rows, and the part is this strand's.
                     unsafe { isa.invoke(product) }
                 }
                 if let Some(dx) = dx {
+                    debug_assert!(packed.len() >= s.c_out * s.c_in.next_multiple_of(BLOCK));
                     let product = Product {
                         a,
                         rows,
@@ -80,7 +80,7 @@ pub(super) fn backward(isa: Isa, s: &ConvShape, x: &[f32], w: &[f32], dy: &[f32]
                         b: packed.as_ptr(),
                         target: Target {
                             // SAFETY: dx has one row of c_in per pixel, and first + rows pixels at least.
-                            ptr: unsafe { dx.get().add(first * s.c_in) },
+                            ptr: unsafe { dx.part(first * s.c_in, rows * s.c_in) },
                             row_stride: s.c_in,
                             block_stride: BLOCK,
                             columns: s.c_in,

@@ -48,14 +48,15 @@ pub(super) fn forward_view(
         let mut scratch = Scratch::take(rows * k + patches.line_len());
         let (slab, line) = scratch.slice_mut().split_at_mut(rows * k);
         patches.gather(isa, x, first, rows, line, slab);
+        debug_assert!(packed.len() >= patches.len() * s.c_out.next_multiple_of(BLOCK));
         let product = Product {
-            a: Slab { ptr: slab.as_ptr(), block_stride: rows * BLOCK },
+            a: Slab::new(slab, rows, k / BLOCK),
             rows,
             k: patches.len(),
             b: packed.as_ptr(),
             target: Target {
                 // SAFETY: y has one row of c_out per pixel, and first + rows pixels at least.
-                ptr: unsafe { y.get().add(first * s.c_out) },
+                ptr: unsafe { y.part(first * s.c_out, rows * s.c_out) },
                 row_stride: s.c_out,
                 block_stride: BLOCK,
                 columns: s.c_out,

@@ -166,7 +166,7 @@ pub(super) fn unpack_gradient(
                     let at = strides.index(first + lane, tap, c);
                     assert!(at < len);
                     // SAFETY: in range, and each task writes its own output channels.
-                    unsafe { *dw.get().add(at) = *v }
+                    unsafe { *dw.part(at, 1) = *v }
                 }
             }
         }

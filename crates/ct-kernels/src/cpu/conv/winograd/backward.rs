@@ -82,15 +82,16 @@ pub(in super::super) fn backward(
             let mut cleared = 0;
             for block in 0..blocks {
                 let (start, tiles) = parallel::part(images * per_image, blocks, block);
-                if let Some(dx) = &dx {
-                    // Images whose first tile is in this block: nothing was added to them yet.
-                    let until = (start + tiles).div_ceil(per_image);
+                // Images whose first tile is in this block: nothing was added to them yet.
+                let until = (start + tiles).div_ceil(per_image);
+                if let Some(dx) = dx.filter(|_| until > cleared) {
                     let pixels = s.height * s.width;
                     // SAFETY: `until <= images`, dx has the length of x, and this task owns these channels of these images.
                     unsafe {
-                        let dx =
-                            dx.get().add((first_image + cleared) * pixels * s.c_in + first_block * BLOCK);
-                        clear(dx, (until - cleared) * pixels, s.c_in, part_blocks * BLOCK);
+                        let pixels_cleared = (until - cleared) * pixels;
+                        let start = (first_image + cleared) * pixels * s.c_in;
+                        let dx = dx.part(start, pixels_cleared * s.c_in).add(first_block * BLOCK);
+                        clear(dx, pixels_cleared, s.c_in, part_blocks * BLOCK);
                     }
                     cleared = until;
                 }
@@ -107,13 +108,13 @@ pub(in super::super) fn backward(
                     dx: dx.map_or(std::ptr::null_mut(), Shared::get),
                     du: if wants_dw {
                         // SAFETY: one set of matrices per strand; the parts of a strand write different rows of them.
-                        unsafe { du.get().add(strand * part_stride) }
+                        unsafe { du.part(strand * part_stride, part_stride) }
                     } else {
                         std::ptr::null_mut()
                     },
                     db: if part == 0 {
                         // SAFETY: one row of sums per strand, which its first part writes.
-                        unsafe { db.get().add(strand * s.c_out) }
+                        unsafe { db.part(strand * s.c_out, s.c_out) }
                     } else {
                         std::ptr::null_mut()
                     },
@@ -185,6 +186,8 @@ struct Block {
 impl Job for Block {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
+        debug_assert!(self.tiles > 0 && self.first + self.tiles <= self.tiling.count());
+        debug_assert!(self.in_blocks[0] <= self.in_blocks[1] && self.in_blocks[1] * BLOCK <= self.c_in);
         // SAFETY: the job's contract.
         unsafe {
             self.outputs_to_points::<S>();

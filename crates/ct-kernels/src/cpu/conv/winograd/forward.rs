@@ -85,6 +85,7 @@ struct Block {
 impl Job for Block {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
+        debug_assert!(self.tiles > 0 && self.first + self.tiles <= self.tiling.count());
         // SAFETY: the job's contract.
         unsafe {
             let inputs = Inputs {

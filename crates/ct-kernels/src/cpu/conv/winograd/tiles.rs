@@ -69,6 +69,7 @@ impl Tiling {
         channels: usize,
         outside: *mut f32,
     ) -> [*mut f32; 36] {
+        debug_assert!(tile.image < self.images);
         // SAFETY: the image is one of the batch's.
         let image = unsafe { x.add(tile.image * self.input[0] * self.input[1] * channels) };
         let top = tile.top.wrapping_sub(self.pad_top);
@@ -88,6 +89,7 @@ impl Tiling {
         channels: usize,
         outside: *mut f32,
     ) -> [*mut f32; 16] {
+        debug_assert!(tile.image < self.images);
         // SAFETY: the image is one of the batch's.
         let image = unsafe { y.add(tile.image * self.output[0] * self.output[1] * channels) };
         patch::<4, 16>(image, self.output, tile.top, tile.left, channels, outside)

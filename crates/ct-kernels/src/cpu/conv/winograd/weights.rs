@@ -80,6 +80,7 @@ impl Job for Transform<'_> {
                 }
             }
             let offset = panel_start * axes.rows + row * panel + (first - panel_start);
+            debug_assert!(offset + BLOCK <= self.stride && row < axes.rows);
             for lane in (0..BLOCK).step_by(S::LANES) {
                 // SAFETY: `lane + LANES <= 16`, and `offset + lane` lies in the panels of each of the 36 matrices.
                 unsafe {
@@ -153,6 +154,7 @@ impl Job for Gradient {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
         let first = self.block * BLOCK;
+        debug_assert!(first + BLOCK <= self.c_out && self.first_row + self.rows <= self.c_in);
         let mut filters = [[0.0f32; BLOCK]; TAPS];
         for row in self.first_row..self.first_row + self.rows {
             for lane in (0..BLOCK).step_by(S::LANES) {
