@@ -11,15 +11,18 @@
 //! Results have the same bits for any number of threads.
 //! f32 is fast, f64 serves to check gradients.
 
+mod checkpoint;
 mod cpu;
 mod error;
 mod op;
 mod ops;
+mod pending;
 mod reference;
 mod tape;
 mod update;
 mod value;
 
+pub use checkpoint::checkpoint;
 pub use error::{Error, Result};
 pub use op::{Context, Keeps, Op, apply};
 pub use ops::{

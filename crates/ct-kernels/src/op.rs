@@ -109,6 +109,10 @@ impl Kept {
     pub(crate) fn shape(&self) -> &Shape {
         &self.shape
     }
+
+    pub(crate) fn tensor(&self) -> Option<&Tensor> {
+        self.tensor.as_ref()
+    }
 }
 
 /// What the derivatives of an operation see of its forward pass.

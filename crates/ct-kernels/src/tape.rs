@@ -1,12 +1,15 @@
 //! Reverse mode: operations are written down as they run, and read back from the end.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use candle_core::Tensor;
 
+use crate::checkpoint::Block;
 use crate::op::{Context, Kept};
-use crate::{Error, Op, Result, Value, add_in_place};
+use crate::pending::Pending;
+use crate::{Error, Op, Result, Value};
 
 /// A record of operations, from which gradients are computed.
 ///
@@ -37,6 +40,8 @@ enum Node {
     /// A value to differentiate by, with its number.
     Leaf(usize),
     Operation(Box<Record>),
+    /// Operations that are run again to be differentiated.
+    Block(Block),
 }
 
 /// All that the backward pass needs of one operation.
@@ -53,7 +58,7 @@ struct Record {
 #[derive(Clone)]
 pub(crate) struct NodeRef {
     pub(crate) tape: Tape,
-    id: usize,
+    pub(crate) id: usize,
 }
 
 impl Tape {
@@ -92,25 +97,63 @@ impl Tape {
     /// When `loss` is not a scalar recorded on this tape, the tape was consumed before,
     /// or an operation fails.
     pub fn backward(&self, loss: &Value) -> Result<Gradients> {
-        let node = loss.node().filter(|node| node.tape.is_same(self)).ok_or(Error::NotRecorded)?;
+        self.node_of(loss)?;
         if loss.tensor().elem_count() != 1 {
             return Err(Error::shape("backward", "loss", "a scalar", loss.dims()));
         }
-        let (mut nodes, num_leaves) = self.consume()?;
-        nodes.truncate(node.id + 1);
-        let mut pending: Vec<Pending> = Vec::new();
-        pending.resize_with(nodes.len(), || Pending::Zero);
-        pending[node.id] = Pending::Shared(loss.tensor().ones_like()?);
-        let mut gradients = vec![None; num_leaves];
+        let sums = self.backward_onto(loss, loss.tensor().ones_like()?, Vec::new())?;
+        Ok(Gradients(sums.into_iter().map(Pending::into_tensor).collect()))
+    }
 
-        while let (Some(node), Some(grad)) = (nodes.pop(), pending.pop()) {
-            let Some(grad) = grad.into_tensor() else { continue };
-            match node {
-                Node::Leaf(number) => gradients[number] = Some(grad),
-                Node::Operation(record) => record.backward(&grad, &mut pending)?,
+    /// Bytes of the tensors that are kept for the backward pass, weights that an operation needs included.
+    ///
+    /// Memory that several tensors share counts once.
+    /// What an operation holds of its own, such as the target of a distance, does not count.
+    pub fn kept_bytes(&self) -> usize {
+        let mut seen = HashSet::new();
+        let state = self.state();
+        let kept = state.nodes.iter().flat_map(Node::kept);
+        let new =
+            kept.filter(|tensor| seen.insert(std::ptr::from_ref(&*tensor.storage_and_layout().0).addr()));
+        new.map(|tensor| tensor.elem_count() * tensor.dtype().size_in_bytes()).sum()
+    }
+
+    /// Adds the gradients by the leaves to `sums`, which belong to the first nodes of the tape, all of them leaves.
+    /// `grad` is the gradient by `output`.
+    pub(crate) fn backward_onto(
+        &self,
+        output: &Value,
+        grad: Tensor,
+        sums: Vec<Pending>,
+    ) -> Result<Vec<Pending>> {
+        let id = self.node_of(output)?;
+        let (mut nodes, num_leaves) = self.consume()?;
+        nodes.truncate(sums.len().max(id + 1));
+        let mut pending = sums;
+        pending.resize_with(nodes.len(), Pending::default);
+        pending[id] = std::mem::take(&mut pending[id]).plus(grad)?;
+        let mut leaves = Vec::new();
+        leaves.resize_with(num_leaves, Pending::default);
+
+        while let (Some(node), Some(sum)) = (nodes.pop(), pending.pop()) {
+            match (node, sum) {
+                (Node::Leaf(number), sum) => leaves[number] = sum,
+                (_, Pending::Zero) => {}
+                (Node::Operation(record), Pending::Shared(grad) | Pending::Owned(grad)) => {
+                    record.backward(&grad, &mut pending)?;
+                }
+                (Node::Block(block), Pending::Shared(grad) | Pending::Owned(grad)) => {
+                    block.backward(&grad, &mut pending)?;
+                }
             }
         }
-        Ok(Gradients(gradients))
+        Ok(leaves)
+    }
+
+    /// Where `value` is on this tape.
+    fn node_of(&self, value: &Value) -> Result<usize> {
+        let node = value.node().filter(|node| node.tape.is_same(self));
+        node.map(|node| node.id).ok_or(Error::NotRecorded)
     }
 
     pub(crate) fn record(
@@ -120,19 +163,27 @@ impl Tape {
         output: &Tensor,
         saved: Vec<Tensor>,
     ) -> Result<NodeRef> {
-        let keeps = op.keeps();
-        let mut state = self.state();
-        if state.consumed {
-            return Err(Error::ConsumedTape { op: op.name() });
-        }
-        let id = state.push(Node::Operation(Box::new(Record {
+        let (name, keeps) = (op.name(), op.keeps());
+        let record = Record {
             inputs: inputs.iter().map(|value| Kept::new(value.tensor(), keeps.inputs)).collect(),
             sources: inputs.iter().map(|value| value.node().map(|node| node.id)).collect(),
             output: Kept::new(output, keeps.output),
             saved,
             op: Box::new(op),
-        })));
-        Ok(NodeRef { tape: self.clone(), id })
+        };
+        self.push(name, Node::Operation(Box::new(record)))
+    }
+
+    pub(crate) fn record_block(&self, block: Block) -> Result<NodeRef> {
+        self.push("checkpoint", Node::Block(block))
+    }
+
+    fn push(&self, op: &'static str, node: Node) -> Result<NodeRef> {
+        let mut state = self.state();
+        if state.consumed {
+            return Err(Error::ConsumedTape { op });
+        }
+        Ok(NodeRef { tape: self.clone(), id: state.push(node) })
     }
 
     pub(crate) fn is_same(&self, other: &Self) -> bool {
@@ -161,13 +212,27 @@ impl State {
     }
 }
 
+impl Node {
+    /// Tensors that are kept alive.
+    fn kept(&self) -> Vec<&Tensor> {
+        match self {
+            Self::Leaf(_) => Vec::new(),
+            Self::Operation(record) => {
+                let kept = record.inputs.iter().chain([&record.output]).filter_map(Kept::tensor);
+                kept.chain(&record.saved).collect()
+            }
+            Self::Block(block) => block.kept().iter().collect(),
+        }
+    }
+}
+
 impl Record {
     /// Sends the gradient of the output on to the inputs.
     fn backward(&self, grad: &Tensor, pending: &mut [Pending]) -> Result<()> {
         let op = self.op.name();
         let needs: Vec<bool> = self.sources.iter().map(Option::is_some).collect();
         let first = self.sources.first().copied().flatten().filter(|_| self.op.adds_to_sum());
-        let so_far = first.map(|source| std::mem::replace(&mut pending[source], Pending::Zero));
+        let so_far = first.map(|source| std::mem::take(&mut pending[source]));
         let sum_so_far = so_far.as_ref().and_then(Pending::tensor);
         let ctx = Context {
             op,
@@ -193,45 +258,9 @@ impl Record {
                 return Err(Error::Contract { op, reason });
             }
             let slot = &mut pending[source];
-            *slot = std::mem::replace(slot, Pending::Zero).plus(grad)?;
+            *slot = std::mem::take(slot).plus(grad)?;
         }
         Ok(())
-    }
-}
-
-/// A gradient on its way to a node.
-enum Pending {
-    Zero,
-    /// One contribution, whose memory other tensors may share.
-    Shared(Tensor),
-    /// A sum in memory that only the tape knows.
-    Owned(Tensor),
-}
-
-impl Pending {
-    fn plus(self, grad: Tensor) -> Result<Self> {
-        match self {
-            Self::Zero => Ok(Self::Shared(grad)),
-            Self::Shared(first) => Ok(Self::Owned(crate::ops::sum(&first, &grad)?)),
-            Self::Owned(sum) => {
-                add_in_place(&sum, &grad.contiguous()?)?;
-                Ok(Self::Owned(sum))
-            }
-        }
-    }
-
-    fn tensor(&self) -> Option<&Tensor> {
-        match self {
-            Self::Zero => None,
-            Self::Shared(tensor) | Self::Owned(tensor) => Some(tensor),
-        }
-    }
-
-    fn into_tensor(self) -> Option<Tensor> {
-        match self {
-            Self::Zero => None,
-            Self::Shared(tensor) | Self::Owned(tensor) => Some(tensor),
-        }
     }
 }
 

@@ -18,6 +18,7 @@ mod mlp;
 mod network;
 mod noise;
 mod params;
+mod part;
 mod unet;
 
 pub use consistency::{ConsistencyModel, consistency_function};
@@ -26,5 +27,5 @@ pub use error::{Error, Result};
 pub use mlp::{Mlp, MlpConfig};
 pub use network::{Dropout, Input, Network, NetworkConfig};
 pub use noise::normal;
-pub use params::{Builder, Init, ParamId, ParamLayout, ParamSpec, Params, Weights};
+pub use params::{Activations, Builder, Init, ParamId, ParamLayout, ParamSpec, Params, Weights};
 pub use unet::{ResampleKind, SampleSize, TimeEmbedding, TimeScaleShift, UNet2D, UNet2DConfig};

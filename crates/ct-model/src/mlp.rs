@@ -6,6 +6,7 @@ use ct_kernels::{self as ops, PositionalEmbedding, Value};
 use serde::{Deserialize, Serialize};
 
 use crate::layers::{DropoutLayer, Embedding, Linear, Start, TimestepEmbedding};
+use crate::part::{Layer, Part, Pass};
 use crate::{Builder, Error, Input, Network, NetworkConfig, ParamLayout, Result, Weights};
 
 /// The configuration of an [`Mlp`].
@@ -71,6 +72,16 @@ struct Block {
     linear_2: Linear,
 }
 
+impl Layer for Block {
+    fn forward(&self, pass: &Pass<'_>, x: &Value) -> Result<Value> {
+        let w = pass.weights;
+        let mut h = self.linear_1.forward(w, &ops::silu(x)?)?;
+        h = ops::silu(&ops::add(&h, &self.time_emb_proj.forward(w, pass.embedding)?)?)?;
+        h = self.dropout.forward(h, pass.dropout)?;
+        Ok(ops::add(x, &self.linear_2.forward(w, &h)?)?)
+    }
+}
+
 /// A perceptron with residual blocks.
 #[derive(Debug)]
 pub struct Mlp {
@@ -80,7 +91,7 @@ pub struct Mlp {
     time: TimestepEmbedding,
     class: Option<Embedding>,
     linear_in: Linear,
-    blocks: Vec<Block>,
+    blocks: Vec<Part<Block>>,
     linear_out: Linear,
 }
 
@@ -95,12 +106,12 @@ impl Mlp {
         let hidden = config.hidden_dim;
         let block = |idx: usize| {
             let b = b.pp("blocks").pp(idx);
-            Block {
+            Part::new(&b, || Block {
                 linear_1: Linear::new(hidden, hidden, Start::Random, &b.pp("linear_1")),
                 time_emb_proj: Linear::new(hidden, hidden, Start::Random, &b.pp("time_emb_proj")),
                 dropout: DropoutLayer::new(config.dropout, &b),
                 linear_2: Linear::new(hidden, hidden, Start::Zero, &b.pp("linear_2")),
-            }
+            })
         };
         Ok(Self {
             sample_shape: [config.dim],
@@ -161,11 +172,9 @@ impl Network for Mlp {
         let embedding = ops::silu(&embedding)?;
 
         let mut x = self.linear_in.forward(w, input.x)?;
+        let pass = Pass { weights: w, embedding: &embedding, dropout: input.dropout };
         for block in &self.blocks {
-            let mut h = block.linear_1.forward(w, &ops::silu(&x)?)?;
-            h = ops::silu(&ops::add(&h, &block.time_emb_proj.forward(w, &embedding)?)?)?;
-            h = block.dropout.forward(h, input.dropout)?;
-            x = ops::add(&x, &block.linear_2.forward(w, &h)?)?;
+            x = block.forward(&pass, &[&x])?;
         }
         self.linear_out.forward(w, &ops::silu(&x)?)
     }

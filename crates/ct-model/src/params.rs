@@ -4,7 +4,7 @@
 //! the parameters does so in the order of their names: neither changes when a network is built in another order.
 
 use std::collections::{BTreeMap, HashMap};
-use std::ops::Index;
+use std::ops::{Index, Range};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::{DType, Device, Tensor};
@@ -105,6 +105,11 @@ impl Builder {
         let mut specs = self.specs.lock().unwrap_or_else(PoisonError::into_inner);
         specs.push(ParamSpec { name: self.full_name(&name), shape: shape.to_vec(), init });
         ParamId(specs.len() - 1)
+    }
+
+    /// How many parameters there are so far: the place of the next one.
+    pub(crate) fn num_params(&self) -> usize {
+        self.specs.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
     /// The finished layout.
@@ -228,7 +233,7 @@ impl Params {
 
     /// The parameters as constants: a forward pass with them is not recorded.
     pub fn constants(&self) -> Weights {
-        Weights(self.tensors.iter().map(Value::from).collect())
+        Weights::of_part(0, self.tensors.iter().map(Value::from).collect())
     }
 
     /// The parameters as leaves of `tape`, in the order of the names:
@@ -238,19 +243,59 @@ impl Params {
         for &idx in self.layout.by_name.values() {
             values[idx] = tape.leaf(&self.tensors[idx]);
         }
-        Weights(values)
+        Weights::of_part(0, values)
     }
+}
+
+/// What becomes of the activations inside a network between its forward and its backward pass.
+///
+/// Outputs and gradients have the same bits either way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Activations {
+    /// They stay in memory.
+    #[default]
+    Kept,
+    /// Only those between the residual layers do; the backward pass computes the rest again, layer by layer.
+    Recomputed,
 }
 
 /// Parameters as a forward pass takes them: constants, or leaves of a tape.
 #[derive(Debug)]
-pub struct Weights(Vec<Value>);
+pub struct Weights {
+    values: Vec<Value>,
+    /// Place of the first of the values in the layout.
+    first: usize,
+    activations: Activations,
+}
+
+impl Weights {
+    /// The same parameters for a forward pass that keeps what `activations` says.
+    /// It makes no difference to constants, with which nothing is kept.
+    #[must_use]
+    pub fn with_activations(self, activations: Activations) -> Self {
+        Self { activations, ..self }
+    }
+
+    /// The parameters from place `first` on.
+    pub(crate) fn of_part(first: usize, values: Vec<Value>) -> Self {
+        Self { values, first, activations: Activations::Kept }
+    }
+
+    /// The parameters at the places `range`.
+    pub(crate) fn part(&self, range: Range<usize>) -> &[Value] {
+        &self.values[range.start - self.first..range.end - self.first]
+    }
+
+    pub(crate) fn activations(&self) -> Activations {
+        self.activations
+    }
+}
 
 impl Index<ParamId> for Weights {
     type Output = Value;
 
     fn index(&self, id: ParamId) -> &Value {
-        &self.0[id.0]
+        &self.values[id.0 - self.first]
     }
 }
 

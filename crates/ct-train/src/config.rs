@@ -1,5 +1,6 @@
 //! Everything that decides what a run computes, apart from the network and the data.
 
+use ct_model::Activations;
 use ct_schedule::Weighting;
 use serde::{Deserialize, Serialize};
 
@@ -77,6 +78,9 @@ pub struct TrainConfig {
     pub batch_size: usize,
     /// Images that are in memory at once; the gradients of several such parts are added up. The whole batch if absent.
     pub micro_batch_size: Option<usize>,
+    /// Whether the backward pass computes the activations inside the network's layers again, in place of keeping them:
+    /// less memory, more time, the same results bit for bit. It may change when a run is resumed.
+    pub checkpoint_activations: bool,
     /// How the difference between two predictions is measured.
     pub loss: LossKind,
     /// The constant c of the pseudo-Huber loss; 0.00054 sqrt(D) if absent.
@@ -120,6 +124,7 @@ impl Default for TrainConfig {
             steps: 10_000,
             batch_size: 128,
             micro_batch_size: None,
+            checkpoint_activations: false,
             loss: LossKind::default(),
             huber_c: None,
             optimizer: OptimizerKind::default(),
@@ -222,6 +227,11 @@ impl Default for EctConfig {
 }
 
 impl TrainConfig {
+    /// What becomes of the student's activations.
+    pub(crate) fn activations(&self) -> Activations {
+        if self.checkpoint_activations { Activations::Recomputed } else { Activations::Kept }
+    }
+
     /// Checks what can be checked before the first step; the schedules check their own arguments when they are built.
     ///
     /// # Errors

@@ -155,7 +155,7 @@ impl Trainer {
         let teacher = self.target.as_ref().unwrap_or(&self.params).constants();
         let target = training.target(&teacher, &examples)?;
         let tape = Tape::new();
-        let student = self.params.watched(&tape);
+        let student = self.params.watched(&tape).with_activations(self.config.activations());
         let loss = training.loss(&student, &examples, &target, self.objective.metric(self.step))?;
 
         let value = loss.tensor().to_dtype(DType::F64)?.to_scalar::<f64>()?;

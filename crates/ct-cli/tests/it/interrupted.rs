@@ -42,6 +42,19 @@ fn ten_steps_are_five_and_five() {
 }
 
 #[test]
+fn activations_may_be_recomputed_from_the_middle_on() {
+    let place = Place::new();
+    place.ct(&[DIGITS, &["--set", "model.unet.dropout=0.1", "--out", "whole"]].concat()).ok();
+    let parts = &["--set", "model.unet.dropout=0.1", "--out", "parts", "--stop-after", "2"];
+    place.ct(&[DIGITS, parts].concat()).ok();
+    let setting = ["--set", "train.checkpoint_activations=true"];
+    let answer = place.ct(&[&["train", "--resume", "parts"][..], &setting].concat()).ok();
+    assert!(answer.out.contains("changed    train.checkpoint_activations: false -> true"), "{answer:?}");
+    let last = "checkpoints/step-00000004";
+    assert_same_files(&place.path().join("whole").join(last), &place.path().join("parts").join(last));
+}
+
+#[test]
 fn a_killed_run_goes_on() {
     let place = Place::new();
     let (mut child, _) = start_and_wait(&place, "killed");

@@ -27,7 +27,7 @@ pub fn mul(a: &Value, b: &Value) -> Result<Value> {
 /// # Errors
 /// When shapes or element types differ.
 pub fn dropout(x: &Value, mask: &Tensor) -> Result<Value> {
-    mul(x, &Value::from(mask))
+    apply(Dropout { mask: mask.detach() }, &[x])
 }
 
 /// x times a constant.
@@ -147,6 +147,34 @@ impl Op for Mul {
 
     fn keeps(&self) -> Keeps {
         Keeps::INPUTS
+    }
+}
+
+/// A product whose second factor is constant, so that the first need not be kept.
+struct Dropout {
+    mask: Tensor,
+}
+
+impl Op for Dropout {
+    fn name(&self) -> &'static str {
+        "dropout"
+    }
+
+    fn forward(&self, inputs: &[&Tensor]) -> Result<(Tensor, Vec<Tensor>)> {
+        Ok((product(inputs[0], &self.mask)?, vec![self.mask.clone()]))
+    }
+
+    fn backward(&self, ctx: &Context<'_>, grad: &Tensor) -> Result<Vec<Option<Tensor>>> {
+        Ok(vec![Some(product(grad, ctx.saved(0)?)?)])
+    }
+
+    fn jvp(&self, ctx: &Context<'_>, tangents: &[Option<&Tensor>]) -> Result<Tensor> {
+        let tangent = sum_of("dropout", tangents.iter().map(|tangent| tangent.cloned()).collect())?;
+        product(&tangent, ctx.saved(0)?)
+    }
+
+    fn keeps(&self) -> Keeps {
+        Keeps::NOTHING
     }
 }
 

@@ -4,6 +4,7 @@
 #![expect(clippy::float_cmp, reason = "compared where bits must agree")]
 
 mod attention;
+mod checkpoint;
 mod convolution;
 mod elementwise;
 mod harness;

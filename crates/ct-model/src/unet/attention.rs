@@ -2,10 +2,10 @@
 
 use ct_kernels::{self as ops, Activation, Value};
 
-use super::Pass;
 use super::config::UNet2DConfig;
 use super::resnet::rescale;
 use crate::layers::{Linear, Norm, Start};
+use crate::part::Pass;
 use crate::{Builder, Result};
 
 /// Normalized multi-head self-attention beside a shortcut.

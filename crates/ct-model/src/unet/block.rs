@@ -1,37 +1,48 @@
 //! The levels of the UNet: down, middle, up.
 
-use ct_kernels::{self as ops, Value};
+use ct_kernels::Value;
 
-use super::Pass;
 use super::attention::Attention;
 use super::config::{BlockKind, TimeScaleShift, UNet2DConfig};
 use super::resample::{Downsample, Upsample};
 use super::resnet::Resnet;
+use crate::part::{Layer, Part, Pass};
 use crate::{Builder, Result};
 
-/// Residual blocks of one level, each with its attention where the level has any.
+/// A residual block, with its attention where the level has any.
 #[derive(Debug)]
-struct Level(Vec<(Resnet, Option<Attention>)>);
+struct ResidualLayer {
+    resnet: Resnet,
+    attention: Option<Attention>,
+}
+
+impl Layer for ResidualLayer {
+    fn forward(&self, pass: &Pass<'_>, x: &Value) -> Result<Value> {
+        let x = self.resnet.forward(pass, x)?;
+        match &self.attention {
+            Some(attention) => attention.forward(pass, &x),
+            None => Ok(x),
+        }
+    }
+}
+
+/// The residual layers of one level.
+#[derive(Debug)]
+struct Level(Vec<Part<ResidualLayer>>);
 
 impl Level {
     /// `c_in` holds the channels that flow into each residual block.
     fn new(config: &UNet2DConfig, kind: BlockKind, c_in: &[usize], c_out: usize, b: &Builder) -> Self {
         let layer = |(idx, &c_in): (usize, &usize)| {
-            let resnet = Resnet::new(config, c_in, c_out, 1.0, None, &b.pp("resnets").pp(idx));
-            let attention = kind.attention.then(|| {
-                Attention::new(config, c_out, Some(config.norm_num_groups), 1.0, &b.pp("attentions").pp(idx))
-            });
-            (resnet, attention)
+            Part::new(b, || ResidualLayer {
+                resnet: Resnet::new(config, c_in, c_out, 1.0, None, &b.pp("resnets").pp(idx)),
+                attention: kind.attention.then(|| {
+                    let groups = Some(config.norm_num_groups);
+                    Attention::new(config, c_out, groups, 1.0, &b.pp("attentions").pp(idx))
+                }),
+            })
         };
         Self(c_in.iter().enumerate().map(layer).collect())
-    }
-}
-
-fn run_layer((resnet, attention): &(Resnet, Option<Attention>), pass: &Pass<'_>, x: &Value) -> Result<Value> {
-    let x = resnet.forward(pass, x)?;
-    match attention {
-        Some(attention) => attention.forward(pass, &x),
-        None => Ok(x),
     }
 }
 
@@ -68,7 +79,7 @@ impl DownBlock {
 
     pub(crate) fn forward(&self, pass: &Pass<'_>, mut x: Value, skips: &mut Vec<Value>) -> Result<Value> {
         for layer in &self.level.0 {
-            x = run_layer(layer, pass, &x)?;
+            x = layer.forward(pass, &[&x])?;
             skips.push(x.clone());
         }
         if let Some(downsample) = &self.downsample {
@@ -82,9 +93,8 @@ impl DownBlock {
 /// The middle: residual block, attention, residual block.
 #[derive(Debug)]
 pub(crate) struct MidBlock {
-    first: Resnet,
-    attention: Option<Attention>,
-    last: Resnet,
+    first: Part<ResidualLayer>,
+    last: Part<Resnet>,
 }
 
 impl MidBlock {
@@ -97,21 +107,19 @@ impl MidBlock {
             TimeScaleShift::Default => Some(config.norm_num_groups),
             TimeScaleShift::ScaleShift => None,
         });
+        let attention = || Attention::new(config, channels, num_groups, scale, &b.pp("attentions").pp(0));
         Self {
-            first: resnet(0),
-            attention: config
-                .add_attention
-                .then(|| Attention::new(config, channels, num_groups, scale, &b.pp("attentions").pp(0))),
-            last: resnet(1),
+            first: Part::new(b, || ResidualLayer {
+                resnet: resnet(0),
+                attention: config.add_attention.then(attention),
+            }),
+            last: Part::new(b, || resnet(1)),
         }
     }
 
     pub(crate) fn forward(&self, pass: &Pass<'_>, x: &Value) -> Result<Value> {
-        let mut x = self.first.forward(pass, x)?;
-        if let Some(attention) = &self.attention {
-            x = attention.forward(pass, &x)?;
-        }
-        self.last.forward(pass, &x)
+        let x = self.first.forward(pass, &[x])?;
+        self.last.forward(pass, &[&x])
     }
 }
 
@@ -119,7 +127,7 @@ impl MidBlock {
 #[derive(Debug)]
 pub(crate) struct UpBlock {
     level: Level,
-    upsample: Option<Upsample>,
+    upsample: Option<Part<Upsample>>,
 }
 
 impl UpBlock {
@@ -137,19 +145,19 @@ impl UpBlock {
         let inputs: Vec<usize> = previous.zip(skips.iter().rev()).map(|(x, skip)| x + skip).collect();
         Self {
             level: Level::new(config, kind, &inputs, c_out, b),
-            upsample: (!is_last).then(|| Upsample::new(config, kind.resample, c_out, b)),
+            upsample: (!is_last).then(|| Part::new(b, || Upsample::new(config, kind.resample, c_out, b))),
         }
     }
 
     pub(crate) fn forward(&self, pass: &Pass<'_>, mut x: Value, skips: &mut Vec<Value>) -> Result<Value> {
         for layer in &self.level.0 {
-            if let Some(skip) = skips.pop() {
-                x = ops::concat_channels(&[&x, &skip])?;
-            }
-            x = run_layer(layer, pass, &x)?;
+            x = match skips.pop() {
+                Some(skip) => layer.forward(pass, &[&x, &skip])?,
+                None => layer.forward(pass, &[&x])?,
+            };
         }
         match &self.upsample {
-            Some(upsample) => upsample.forward(pass, &x),
+            Some(upsample) => upsample.forward(pass, &[&x]),
             None => Ok(x),
         }
     }

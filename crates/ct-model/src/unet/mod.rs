@@ -16,20 +16,10 @@ use ct_kernels::{self as ops, Activation, Value};
 pub use config::{ResampleKind, SampleSize, TimeEmbedding, TimeScaleShift, UNet2DConfig};
 
 use crate::layers::{Conv, Norm, Start};
-use crate::{Builder, Dropout, Error, Input, Network, NetworkConfig, ParamLayout, Result, Weights};
+use crate::part::Pass;
+use crate::{Builder, Error, Input, Network, NetworkConfig, ParamLayout, Result, Weights};
 use block::{DownBlock, MidBlock, UpBlock};
 use embedding::Conditioning;
-
-/// What every layer of one forward pass shares.
-#[derive(Clone, Copy)]
-pub(crate) struct Pass<'a> {
-    /// The numbers of the network.
-    pub(crate) weights: &'a Weights,
-    /// The embedding of noise level and class after its activation, `[B, E]`.
-    pub(crate) embedding: &'a Value,
-    /// Key of the dropout masks.
-    pub(crate) dropout: Option<Dropout<'a>>,
-}
 
 /// The UNet of diffusers.
 #[derive(Debug)]

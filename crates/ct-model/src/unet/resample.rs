@@ -2,17 +2,17 @@
 
 use ct_kernels::{self as ops, Conv2d, Padding, Value};
 
-use super::Pass;
 use super::config::{ResampleKind, UNet2DConfig};
 use super::resnet::{Resample, Resnet};
 use crate::layers::{Conv, Start};
+use crate::part::{Layer, Part, Pass};
 use crate::{Builder, Result};
 
 /// Halves the size.
 #[derive(Debug)]
 pub(crate) enum Downsample {
     Conv(Conv),
-    Resnet(Box<Resnet>),
+    Resnet(Part<Resnet>),
 }
 
 impl Downsample {
@@ -28,7 +28,8 @@ impl Downsample {
                 Self::Conv(Conv::new(channels, channels, 3, conv, Start::Random, &b.pp("conv")))
             }
             ResampleKind::Resnet => {
-                Self::Resnet(Box::new(Resnet::new(config, channels, channels, 1.0, Some(Resample::Down), &b)))
+                let resnet = || Resnet::new(config, channels, channels, 1.0, Some(Resample::Down), &b);
+                Self::Resnet(Part::new(&b, resnet))
             }
         }
     }
@@ -36,7 +37,7 @@ impl Downsample {
     pub(crate) fn forward(&self, pass: &Pass<'_>, x: &Value) -> Result<Value> {
         match self {
             Self::Conv(conv) => conv.forward(pass.weights, x),
-            Self::Resnet(resnet) => resnet.forward(pass, x),
+            Self::Resnet(resnet) => resnet.forward(pass, &[x]),
         }
     }
 }
@@ -58,8 +59,10 @@ impl Upsample {
             }
         }
     }
+}
 
-    pub(crate) fn forward(&self, pass: &Pass<'_>, x: &Value) -> Result<Value> {
+impl Layer for Upsample {
+    fn forward(&self, pass: &Pass<'_>, x: &Value) -> Result<Value> {
         match self {
             Self::Conv(conv) => conv.forward(pass.weights, &ops::upsample_nearest2x(x)?),
             Self::Resnet(resnet) => resnet.forward(pass, x),

@@ -2,9 +2,9 @@
 
 use ct_kernels::{self as ops, Activation, Value};
 
-use super::Pass;
 use super::config::{TimeScaleShift, UNet2DConfig};
 use crate::layers::{Conv, DropoutLayer, Linear, Norm, Start};
+use crate::part::{Layer, Pass};
 use crate::{Builder, Result};
 
 /// A change of size inside a residual block.
@@ -75,9 +75,11 @@ impl Resnet {
             output_scale: output_scale_factor.recip(),
         }
     }
+}
 
+impl Layer for Resnet {
     /// `x: [B, H, W, C_in]` to `[B, H', W', C_out]`.
-    pub(crate) fn forward(&self, pass: &Pass<'_>, x: &Value) -> Result<Value> {
+    fn forward(&self, pass: &Pass<'_>, x: &Value) -> Result<Value> {
         let w = pass.weights;
         let mut h = self.norm1.forward(w, x)?;
         let mut shortcut = x.clone();

@@ -6,3 +6,4 @@ mod folder;
 mod golden;
 mod golden_unet;
 mod parameterization;
+mod recomputation;

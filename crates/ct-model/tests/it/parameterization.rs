@@ -36,7 +36,7 @@ pub(crate) fn small_model(config: &NetworkConfig, range: NoiseRange) -> Consiste
     ConsistencyModel::new(network, params, range).unwrap()
 }
 
-fn bits(t: &Tensor) -> Vec<u32> {
+pub(crate) fn bits(t: &Tensor) -> Vec<u32> {
     t.flatten_all().unwrap().to_vec1::<f32>().unwrap().into_iter().map(f32::to_bits).collect()
 }
 

@@ -87,6 +87,21 @@ fn ten_steps_are_five_and_five_with_dropout_parts_and_adamw() {
 }
 
 #[test]
+fn recomputed_activations_change_no_bit_from_step_to_step() {
+    let config = |checkpoint_activations| TrainConfig {
+        checkpoint_activations,
+        micro_batch_size: Some(3),
+        ..config(Recipe::Ct)
+    };
+    // Each trainer that `check` asks for has the other setting.
+    let number = std::cell::Cell::new(0);
+    check(|| {
+        number.set(number.get() + 1);
+        trainer(small_unet(0.2), digits(), config(number.get() % 2 == 0))
+    });
+}
+
+#[test]
 fn the_bits_do_not_depend_on_the_number_of_threads() {
     let train = |threads| {
         let pool = ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
