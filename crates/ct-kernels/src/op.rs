@@ -68,7 +68,7 @@ pub trait Op: Send + Sync + 'static {
     ///
     /// Everything by default; an operation that needs less says so and saves memory.
     fn keeps(&self) -> Keeps {
-        Keeps { inputs: true, output: true }
+        Keeps { inputs: usize::MAX, output: true }
     }
 
     /// Whether [`Op::backward`] returns the gradient by its first input with [`Context::sum_so_far`]
@@ -81,17 +81,22 @@ pub trait Op: Send + Sync + 'static {
 /// What the tape keeps alive between the forward and the backward pass of an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Keeps {
-    /// The inputs.
-    pub inputs: bool,
+    /// How many of the inputs, from the first.
+    pub inputs: usize,
     /// The output.
     pub output: bool,
 }
 
 impl Keeps {
     /// Only the inputs.
-    pub const INPUTS: Self = Self { inputs: true, output: false };
+    pub const INPUTS: Self = Self::first(usize::MAX);
     /// Neither inputs nor output.
-    pub const NOTHING: Self = Self { inputs: false, output: false };
+    pub const NOTHING: Self = Self::first(0);
+
+    /// Only the first `count` inputs.
+    pub const fn first(count: usize) -> Self {
+        Self { inputs: count, output: false }
+    }
 }
 
 /// A tensor of a recorded operation, or only its shape if the tensor was not kept.

@@ -165,7 +165,11 @@ impl Tape {
     ) -> Result<NodeRef> {
         let (name, keeps) = (op.name(), op.keeps());
         let record = Record {
-            inputs: inputs.iter().map(|value| Kept::new(value.tensor(), keeps.inputs)).collect(),
+            inputs: inputs
+                .iter()
+                .enumerate()
+                .map(|(idx, value)| Kept::new(value.tensor(), idx < keeps.inputs))
+                .collect(),
             sources: inputs.iter().map(|value| value.node().map(|node| node.id)).collect(),
             output: Kept::new(output, keeps.output),
             saved,

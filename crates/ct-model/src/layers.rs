@@ -39,6 +39,11 @@ impl Linear {
     pub(crate) fn forward(&self, w: &Weights, x: &Value) -> Result<Value> {
         Ok(ops::linear(x, &w[self.weight], Some(&w[self.bias]))?)
     }
+
+    /// The layer's output for x, plus a residual.
+    pub(crate) fn forward_residual(&self, w: &Weights, x: &Value, residual: &Value) -> Result<Value> {
+        Ok(ops::linear_residual(x, &w[self.weight], &w[self.bias], residual)?)
+    }
 }
 
 #[derive(Debug)]
@@ -77,6 +82,11 @@ impl Conv {
 
     pub(crate) fn forward(&self, w: &Weights, x: &Value) -> Result<Value> {
         Ok(ops::conv2d(x, &w[self.weight], Some(&w[self.bias]), &self.config)?)
+    }
+
+    /// The convolution of x, plus a residual.
+    pub(crate) fn forward_residual(&self, w: &Weights, x: &Value, residual: &Value) -> Result<Value> {
+        Ok(ops::conv2d_residual(x, &w[self.weight], &w[self.bias], residual, &self.config)?)
     }
 }
 

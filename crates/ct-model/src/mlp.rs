@@ -76,9 +76,9 @@ impl Layer for Block {
     fn forward(&self, pass: &Pass<'_>, x: &Value) -> Result<Value> {
         let w = pass.weights;
         let mut h = self.linear_1.forward(w, &ops::silu(x)?)?;
-        h = ops::silu(&ops::add(&h, &self.time_emb_proj.forward(w, pass.embedding)?)?)?;
+        h = ops::silu(&self.time_emb_proj.forward_residual(w, pass.embedding, &h)?)?;
         h = self.dropout.forward(h, pass.dropout)?;
-        Ok(ops::add(x, &self.linear_2.forward(w, &h)?)?)
+        self.linear_2.forward_residual(w, &h, x)
     }
 }
 

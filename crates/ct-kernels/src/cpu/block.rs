@@ -5,8 +5,8 @@
 
 use rayon::prelude::*;
 
-use super::Real;
 use super::simd::vectorized;
+use super::{Real, overwritten};
 
 /// Elements in a block of an elementwise loop: two operands and a result fit the first caches.
 pub(crate) const BLOCK: usize = 16 * 1024;
@@ -57,37 +57,68 @@ pub(crate) fn build_with<T: Real, S: Send>(
     elements
 }
 
+/// [`build`], for an `f` that overwrites its chunks: they are not cleared before.
+///
+/// # Safety
+/// `f` writes every element of each chunk, and reads none before it has.
+#[inline]
+#[expect(unsafe_code, reason = "the caller answers for what `f` does")]
+pub(crate) unsafe fn build_overwritten<T: Real>(
+    len: usize,
+    chunk_len: usize,
+    f: impl Fn(usize, &mut [T]) + Sync,
+) -> Vec<T> {
+    let fill = |out: &mut [T]| {
+        out.par_chunks_mut(chunk_len.max(1)).enumerate().for_each(|(idx, chunk)| {
+            vectorized(
+                #[inline(always)]
+                || f(idx, chunk),
+            );
+        });
+    };
+    // SAFETY: the chunks cover the elements, and `f` overwrites them, as the caller promises.
+    unsafe { overwritten(len, fill) }
+}
+
 /// `f` of each element.
 #[inline]
+#[expect(unsafe_code, reason = "the result is not cleared before it is written")]
 pub(crate) fn map<T: Real>(x: &[T], f: impl Fn(T) -> T + Sync) -> Vec<T> {
-    build(
-        x.len(),
-        BLOCK,
-        #[inline(always)]
-        |idx, out| {
-            let x = &x[idx * BLOCK..][..out.len()];
-            for (out, &x) in out.iter_mut().zip(x) {
-                *out = f(x);
-            }
-        },
-    )
+    // SAFETY: each chunk is as long as its part of x, and written element by element.
+    unsafe {
+        build_overwritten(
+            x.len(),
+            BLOCK,
+            #[inline(always)]
+            |idx, out| {
+                let x = &x[idx * BLOCK..][..out.len()];
+                for (out, &x) in out.iter_mut().zip(x) {
+                    *out = f(x);
+                }
+            },
+        )
+    }
 }
 
 /// `f` of each pair of elements.
 #[inline]
+#[expect(unsafe_code, reason = "the result is not cleared before it is written")]
 pub(crate) fn map2<T: Real>(x: &[T], y: &[T], f: impl Fn(T, T) -> T + Sync) -> Vec<T> {
-    build(
-        x.len(),
-        BLOCK,
-        #[inline(always)]
-        |idx, out| {
-            let x = &x[idx * BLOCK..][..out.len()];
-            let y = &y[idx * BLOCK..][..out.len()];
-            for ((out, &x), &y) in out.iter_mut().zip(x).zip(y) {
-                *out = f(x, y);
-            }
-        },
-    )
+    // SAFETY: each chunk is as long as its parts of x and y, and written element by element.
+    unsafe {
+        build_overwritten(
+            x.len(),
+            BLOCK,
+            #[inline(always)]
+            |idx, out| {
+                let x = &x[idx * BLOCK..][..out.len()];
+                let y = &y[idx * BLOCK..][..out.len()];
+                for ((out, &x), &y) in out.iter_mut().zip(x).zip(y) {
+                    *out = f(x, y);
+                }
+            },
+        )
+    }
 }
 
 /// Sum over `len` indices of what `f` returns for a range of them, in f64.

@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 
-use super::tensor;
+use super::{Real, tensor};
 use crate::Result;
 
 /// A vector of `len` elements that `f` overwrites, handed over without clearing it first.
@@ -13,15 +13,15 @@ use crate::Result;
 /// # Safety
 /// `f` writes every element, and reads none before it has.
 #[expect(unsafe_code, reason = "the caller answers for what `f` does")]
-pub(crate) unsafe fn overwritten(len: usize, f: impl FnOnce(&mut [f32])) -> Vec<f32> {
-    let mut elements: Vec<f32> = Vec::with_capacity(len);
+pub(crate) unsafe fn overwritten<T: Real>(len: usize, f: impl FnOnce(&mut [T])) -> Vec<T> {
+    let mut elements: Vec<T> = Vec::with_capacity(len);
     let spare = &mut elements.spare_capacity_mut()[..len];
     if cfg!(debug_assertions) {
         for element in &mut *spare {
-            element.write(f32::NAN);
+            element.write(T::from_f64(f64::NAN));
         }
     }
-    // SAFETY: no bits are invalid as f32, none is read before it is written, as the caller promises,
+    // SAFETY: no bits are invalid as a number, none is read before it is written, as the caller promises,
     // and after `f` all are written.
     unsafe {
         f(spare.assume_init_mut());

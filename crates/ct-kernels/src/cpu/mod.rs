@@ -9,8 +9,9 @@ pub(crate) mod parallel;
 pub(crate) mod real;
 pub(crate) mod scratch;
 pub(crate) mod simd;
+pub(crate) mod strided;
 
 pub(crate) use access::{read, tensor, write};
-pub(crate) use block::{BLOCK, build, build_with, fold_rows, map, map2, sum_blocks};
+pub(crate) use block::{BLOCK, build, build_overwritten, build_with, fold_rows, map, map2, sum_blocks};
 pub(crate) use buffer::{overwritten, overwritten_if_needed};
 pub(crate) use real::Real;

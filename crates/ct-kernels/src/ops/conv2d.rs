@@ -4,7 +4,7 @@ use candle_core::Tensor;
 
 use super::linear::sum_rows;
 use super::{Place, check_dims, place, sum_of};
-use crate::cpu::conv::{self, ConvShape};
+use crate::cpu::conv::{self, Addends, ConvShape};
 use crate::{Context, Error, Keeps, Op, Result, Value, apply, cpu, reference};
 
 const NAME: &str = "conv2d";
@@ -54,18 +54,33 @@ impl Padding {
 /// # Errors
 /// When shapes do not fit, or the stride is zero.
 pub fn conv2d(x: &Value, w: &Value, b: Option<&Value>, config: &Conv2d) -> Result<Value> {
-    let op = Convolution(*config);
+    let op = Convolution { config: *config, has_residual: false };
     match b {
         Some(b) => apply(op, &[x, w, b]),
         None => apply(op, &[x, w]),
     }
 }
 
-struct Convolution(Conv2d);
+/// [`conv2d`] plus `residual`, without a pass over memory for the sum.
+///
+/// # Shapes
+/// As [`conv2d`]; `residual` as the result.
+///
+/// # Errors
+/// When shapes do not fit, or the stride is zero.
+pub fn conv2d_residual(x: &Value, w: &Value, b: &Value, residual: &Value, config: &Conv2d) -> Result<Value> {
+    apply(Convolution { config: *config, has_residual: true }, &[x, w, b, residual])
+}
+
+/// Inputs x, w, then a bias and a residual where there is one.
+struct Convolution {
+    config: Conv2d,
+    has_residual: bool,
+}
 
 impl Convolution {
     fn shape(&self, x: &[usize], w: &[usize]) -> Result<ConvShape> {
-        let Conv2d { stride, padding } = self.0;
+        let Conv2d { stride, padding } = self.config;
         if stride == 0 {
             return Err(Error::setting(NAME, "the stride must be at least 1, got 0"));
         }
@@ -109,9 +124,17 @@ impl Op for Convolution {
         if let Some(b) = bias {
             check_dims(NAME, "b", b, &[shape.c_out])?;
         }
+        let residual = inputs.get(3).copied();
+        if let Some(residual) = residual {
+            let dims = [shape.batch, shape.out_height(), shape.out_width(), shape.c_out];
+            check_dims(NAME, "residual", residual, &dims)?;
+        }
         let output = match place(NAME, inputs)? {
-            Place::CpuF32 => forward_f32(&shape, x, w, bias),
-            Place::CpuF64 => reference::conv2d_forward::<f64>(&shape, x, w, bias),
+            Place::CpuF32 => forward_f32(&shape, x, w, bias, residual),
+            Place::CpuF64 => {
+                let y = reference::conv2d_forward::<f64>(&shape, x, w, bias)?;
+                sum_of(NAME, vec![residual.cloned(), Some(y)])
+            }
         }?;
         Ok((output, Vec::new()))
     }
@@ -125,33 +148,46 @@ impl Op for Convolution {
             Place::CpuF64 => backward_f64(&shape, x, w, grad, needs),
         }?);
         grads.truncate(ctx.num_inputs());
+        if self.has_residual {
+            grads.push(Some(grad.clone()));
+        }
         Ok(grads)
     }
 
     fn jvp(&self, ctx: &Context<'_>, tangents: &[Option<&Tensor>]) -> Result<Tensor> {
-        let by_x = tangents[0].map(|x| self.forward(&[x, ctx.input(1)?])).transpose()?;
-        let by_w = tangents[1].map(|w| self.forward(&[ctx.input(0)?, w])).transpose()?;
+        let plain = Self { has_residual: false, ..*self };
+        let by_x = tangents[0].map(|x| plain.forward(&[x, ctx.input(1)?])).transpose()?;
+        let by_w = tangents[1].map(|w| plain.forward(&[ctx.input(0)?, w])).transpose()?;
         let by_b = match tangents.get(2) {
             Some(Some(b)) => Some(b.broadcast_as(ctx.output_dims())?.contiguous()?),
             _ => None,
         };
-        sum_of(NAME, vec![by_x.map(|(y, _)| y), by_w.map(|(y, _)| y), by_b])
+        let by_residual = tangents.get(3).copied().flatten().cloned();
+        sum_of(NAME, vec![by_x.map(|(y, _)| y), by_w.map(|(y, _)| y), by_b, by_residual])
     }
 
     fn keeps(&self) -> Keeps {
-        Keeps::INPUTS
+        Keeps::first(2)
     }
 }
 
 #[expect(unsafe_code, reason = "the output is not cleared before it is written")]
-fn forward_f32(shape: &ConvShape, x: &Tensor, w: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+fn forward_f32(
+    shape: &ConvShape,
+    x: &Tensor,
+    w: &Tensor,
+    bias: Option<&Tensor>,
+    residual: Option<&Tensor>,
+) -> Result<Tensor> {
     let (x, w) = (x.contiguous()?, w.contiguous()?);
     let bias = bias.map(Tensor::contiguous).transpose()?;
+    let residual = residual.map(Tensor::contiguous).transpose()?;
     let (x, w) = (cpu::read(&x)?, cpu::read(&w)?);
     let bias = bias.as_ref().map(cpu::read).transpose()?;
+    let residual = residual.as_ref().map(cpu::read).transpose()?;
+    let plus = Addends { bias: bias.as_deref(), residual: residual.as_deref() };
     // SAFETY: the kernel overwrites all of y and reads none of it.
-    let y =
-        unsafe { cpu::overwritten(shape.output_len(), |y| conv::forward(shape, &x, &w, bias.as_deref(), y)) };
+    let y = unsafe { cpu::overwritten(shape.output_len(), |y| conv::forward(shape, &x, &w, plus, y)) };
     cpu::tensor(y, &[shape.batch, shape.out_height(), shape.out_width(), shape.c_out])
 }
 

@@ -3,7 +3,8 @@
 use candle_core::Tensor;
 
 use super::{Place, check_dims, place, sum_of};
-use crate::cpu::{self, Real, conv};
+use crate::cpu::conv::{self, Addends};
+use crate::cpu::{self, Real};
 use crate::{Context, Error, Keeps, Op, Result, Value, apply};
 
 const NAME: &str = "linear";
@@ -17,12 +18,26 @@ const NAME: &str = "linear";
 /// When shapes do not fit.
 pub fn linear(x: &Value, w: &Value, b: Option<&Value>) -> Result<Value> {
     match b {
-        Some(b) => apply(Linear, &[x, w, b]),
-        None => apply(Linear, &[x, w]),
+        Some(b) => apply(Linear { has_residual: false }, &[x, w, b]),
+        None => apply(Linear { has_residual: false }, &[x, w]),
     }
 }
 
-struct Linear;
+/// x w^T + b + residual, without a pass over memory for the last sum.
+///
+/// # Shapes
+/// `x`: `[.., in]`; `w`: `[out, in]`; `b`: `[out]`; `residual` and result: `[.., out]`.
+///
+/// # Errors
+/// When shapes do not fit.
+pub fn linear_residual(x: &Value, w: &Value, b: &Value, residual: &Value) -> Result<Value> {
+    apply(Linear { has_residual: true }, &[x, w, b, residual])
+}
+
+/// Inputs x, w, then a bias and a residual where there is one.
+struct Linear {
+    has_residual: bool,
+}
 
 impl Op for Linear {
     fn name(&self) -> &'static str {
@@ -40,60 +55,84 @@ impl Op for Linear {
         if *last != features {
             return Err(Error::shape(NAME, "x", format!("[.., {features}]"), x.dims()));
         }
-        if let Some(b) = inputs.get(2) {
+        let dims = [leading, &[outputs]].concat();
+        let (bias, residual) = (inputs.get(2).copied(), inputs.get(3).copied());
+        if let Some(b) = bias {
             check_dims(NAME, "b", b, &[outputs])?;
         }
-        let (x, bias) = (rows_of(x, features)?, inputs.get(2).copied());
+        if let Some(residual) = residual {
+            check_dims(NAME, "residual", residual, &dims)?;
+        }
+        let x = rows_of(x, features)?;
         let y = match place(NAME, inputs)? {
-            Place::CpuF32 => forward_f32(&x, w, bias),
-            Place::CpuF64 => forward_f64(&x, w, bias),
-        }?;
-        Ok((y.reshape([leading, &[outputs]].concat())?, Vec::new()))
+            Place::CpuF32 => forward_f32(&x, w, bias, residual)?.reshape(dims)?,
+            Place::CpuF64 => {
+                let y = forward_f64(&x, w, bias)?.reshape(dims)?;
+                sum_of(NAME, vec![residual.cloned(), Some(y)])?
+            }
+        };
+        Ok((y, Vec::new()))
     }
 
     fn backward(&self, ctx: &Context<'_>, grad: &Tensor) -> Result<Vec<Option<Tensor>>> {
         let (x, w) = (ctx.input(0)?, ctx.input(1)?);
         let (outputs, features) = w.dims2()?;
-        let grad = rows_of(grad, outputs)?;
         let rows = rows_of(x, features)?;
+        let grad_rows = rows_of(grad, outputs)?;
         let needs = [ctx.needs(0), ctx.needs(1), ctx.needs(2)];
-        let [by_x, by_w, by_b] = match place(NAME, &[x, &grad])? {
-            Place::CpuF32 => backward_f32(&rows, w, &grad, needs),
-            Place::CpuF64 => backward_f64(&rows, w, &grad, needs),
-        }?;
+        let so_far = ctx.sum_so_far();
+        let [by_x, by_w, by_b] = match place(NAME, &[x, grad])? {
+            Place::CpuF32 => backward_f32(&rows, w, &grad_rows, so_far, needs)?,
+            Place::CpuF64 => {
+                let [by_x, by_w, by_b] = backward_f64(&rows, w, &grad_rows, needs)?;
+                let so_far = so_far.map(|sum| rows_of(sum, features)).transpose()?;
+                let by_x = by_x.map(|by_x| sum_of(NAME, vec![so_far, Some(by_x)])).transpose()?;
+                [by_x, by_w, by_b]
+            }
+        };
         let by_x = by_x.map(|by_x| by_x.reshape(x.dims())).transpose()?;
         let mut grads = vec![by_x, by_w, by_b];
         grads.truncate(ctx.num_inputs());
+        if self.has_residual {
+            grads.push(Some(grad.clone()));
+        }
         Ok(grads)
     }
 
     fn jvp(&self, ctx: &Context<'_>, tangents: &[Option<&Tensor>]) -> Result<Tensor> {
-        let by_x = tangents[0].map(|x| self.forward(&[x, ctx.input(1)?])).transpose()?;
-        let by_w = tangents[1].map(|w| self.forward(&[ctx.input(0)?, w])).transpose()?;
+        let plain = Self { has_residual: false };
+        let by_x = tangents[0].map(|x| plain.forward(&[x, ctx.input(1)?])).transpose()?;
+        let by_w = tangents[1].map(|w| plain.forward(&[ctx.input(0)?, w])).transpose()?;
         let by_b = match tangents.get(2) {
             Some(Some(b)) => Some(b.broadcast_as(ctx.output_dims())?.contiguous()?),
             _ => None,
         };
-        sum_of(NAME, vec![by_x.map(|(y, _)| y), by_w.map(|(y, _)| y), by_b])
+        let by_residual = tangents.get(3).copied().flatten().cloned();
+        sum_of(NAME, vec![by_x.map(|(y, _)| y), by_w.map(|(y, _)| y), by_b, by_residual])
     }
 
     fn keeps(&self) -> Keeps {
-        Keeps::INPUTS
+        Keeps::first(2)
+    }
+
+    fn adds_to_sum(&self) -> bool {
+        true
     }
 }
 
 #[expect(unsafe_code, reason = "the output is not cleared before it is written")]
-fn forward_f32(x: &Tensor, w: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+fn forward_f32(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, residual: Option<&Tensor>) -> Result<Tensor> {
     let ((rows, features), (outputs, _)) = (x.dims2()?, w.dims2()?);
     let w = w.contiguous()?;
     let bias = bias.map(Tensor::contiguous).transpose()?;
+    let residual = residual.map(Tensor::contiguous).transpose()?;
     let (x, w) = (cpu::read(x)?, cpu::read(&w)?);
     let bias = bias.as_ref().map(cpu::read).transpose()?;
+    let residual = residual.as_ref().map(cpu::read).transpose()?;
+    let plus = Addends { bias: bias.as_deref(), residual: residual.as_deref() };
     // SAFETY: the kernel overwrites all of y and reads none of it.
     let y = unsafe {
-        cpu::overwritten(rows * outputs, |y| {
-            conv::linear_forward(rows, features, outputs, &x, &w, bias.as_deref(), y);
-        })
+        cpu::overwritten(rows * outputs, |y| conv::linear_forward(rows, features, outputs, &x, &w, plus, y))
     };
     cpu::tensor(y, &[rows, outputs])
 }
@@ -103,16 +142,24 @@ fn forward_f64(x: &Tensor, w: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> 
     bias.map_or_else(|| Ok(y.clone()), |bias| add_bias(&y, bias))
 }
 
-/// The gradients by x, w and bias that are needed.
+/// The gradients by x, w and bias that are needed; `so_far` is added to that by x.
 #[expect(unsafe_code, reason = "the gradients are not cleared before they are written")]
-fn backward_f32(x: &Tensor, w: &Tensor, grad: &Tensor, needs: [bool; 3]) -> Result<[Option<Tensor>; 3]> {
+fn backward_f32(
+    x: &Tensor,
+    w: &Tensor,
+    grad: &Tensor,
+    so_far: Option<&Tensor>,
+    needs: [bool; 3],
+) -> Result<[Option<Tensor>; 3]> {
     let ((rows, features), (outputs, _)) = (x.dims2()?, w.dims2()?);
     let wc = w.contiguous()?;
+    let so_far = so_far.map(Tensor::contiguous).transpose()?;
     let (xs, ws, gs) = (cpu::read(x)?, cpu::read(&wc)?, cpu::read(grad)?);
+    let so_far = so_far.as_ref().map(cpu::read).transpose()?;
     // SAFETY: the kernel overwrites all of the gradients that it is given.
     unsafe {
-        cpu::overwritten_if_needed([x.dims(), w.dims(), &[outputs]], needs, |[dx, dw, db]| {
-            conv::linear_backward(rows, features, outputs, &xs, &ws, &gs, dx, dw, db);
+        cpu::overwritten_if_needed([x.dims(), w.dims(), &[outputs]], needs, |grads| {
+            conv::linear_backward([rows, features, outputs], &xs, &ws, &gs, so_far.as_deref(), grads);
         })
     }
 }

@@ -1,7 +1,7 @@
 //! Convolution against seven nested loops.
 
 use candle_core::{Device, Tensor};
-use ct_kernels::{Conv2d, Padding, Value, conv2d};
+use ct_kernels::{Conv2d, Padding, Value, add, conv2d, conv2d_residual, linear, linear_residual};
 
 use crate::harness::{assert_close, check, elements, noise, test_device};
 
@@ -80,10 +80,40 @@ fn convolution(device: &Device) {
         let got = conv2d(&values[0], &values[1], Some(&values[2]), &config).unwrap();
         assert_close(&name, &elements(got.tensor()), &naive(&x, &w, &b, &config), 1e-13);
         check(&name, &|x| conv2d(&x[0], &x[1], None, &config), &[x.clone(), w.clone()]);
-        check(&name, &|x| conv2d(&x[0], &x[1], Some(&x[2]), &config), &[x, w, b]);
+        check(&name, &|x| conv2d(&x[0], &x[1], Some(&x[2]), &config), &[x.clone(), w.clone(), b.clone()]);
+        let residual = noise(4, got.dims(), device);
+        let plain = add(&got, &Value::from(&residual)).unwrap();
+        let inputs = [x, w, b, residual];
+        let values = inputs.each_ref().map(Value::from);
+        let residual = |x: &[Value]| conv2d_residual(&x[0], &x[1], &x[2], &x[3], &config);
+        let got = residual(&values).unwrap();
+        assert_close(&name, &elements(got.tensor()), &elements(plain.tensor()), 1e-13);
+        check(&name, &residual, &inputs);
     }
 }
 test_device!(convolution_cpu, convolution);
+
+fn dense_residual(device: &Device) {
+    for (rows, features, outputs) in [(1, 1, 1), (5, 3, 7), (40, 16, 33)] {
+        let inputs = [
+            noise(1, &[rows, features], device),
+            noise(2, &[outputs, features], device),
+            noise(3, &[outputs], device),
+            noise(4, &[rows, outputs], device),
+        ];
+        let name = format!("linear_residual {rows} x {features} to {outputs}");
+        let values = inputs.each_ref().map(Value::from);
+        let plain = add(&linear(&values[0], &values[1], Some(&values[2])).unwrap(), &values[3]).unwrap();
+        let residual = |x: &[Value]| linear_residual(&x[0], &x[1], &x[2], &x[3]);
+        let got = residual(&values).unwrap();
+        assert_close(&name, &elements(got.tensor()), &elements(plain.tensor()), 1e-13);
+        check(&name, &residual, &inputs);
+        // Two layers on one input: the second adds its gradient to what the first left there.
+        let twice = |x: &[Value]| linear_residual(&x[0], &x[1], &x[2], &linear(&x[0], &x[1], None)?);
+        check(&name, &twice, &inputs[..3]);
+    }
+}
+test_device!(dense_residual_cpu, dense_residual);
 
 fn wrong_shapes(device: &Device) {
     let x = Value::from(noise(1, &[1, 4, 4, 3], device));

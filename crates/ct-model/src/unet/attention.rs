@@ -54,8 +54,8 @@ impl Attention {
             None => tokens.clone(),
         };
         let (q, k, v) = (self.to_q.forward(w, &h)?, self.to_k.forward(w, &h)?, self.to_v.forward(w, &h)?);
-        let h = self.to_out.forward(w, &ops::attention(&q, &k, &v, self.num_heads)?)?;
-        let sum = rescale(ops::add(&tokens, &h)?, self.output_scale)?;
+        let h = ops::attention(&q, &k, &v, self.num_heads)?;
+        let sum = rescale(self.to_out.forward_residual(w, &h, &tokens)?, self.output_scale)?;
         Ok(ops::reshape(&sum, &shape)?)
     }
 }

@@ -99,12 +99,10 @@ impl Layer for Resnet {
             }
         };
         h = self.dropout.forward(h, pass.dropout)?;
-        h = self.conv2.forward(w, &h)?;
-
         if let Some(conv) = &self.conv_shortcut {
             shortcut = conv.forward(w, &shortcut)?;
         }
-        rescale(ops::add(&shortcut, &h)?, self.output_scale)
+        rescale(self.conv2.forward_residual(w, &h, &shortcut)?, self.output_scale)
     }
 }
 

@@ -46,6 +46,8 @@ pub(super) struct Target {
     pub(super) columns: usize,
     /// Added to every row: as many floats as whole blocks of columns, or null for none.
     pub(super) bias: *const f32,
+    /// Added element by element, laid out as the target, or null for nothing. It may be the target.
+    pub(super) plus: *const f32,
 }
 
 /// Memory that will be read after a product: the product fetches it on the way, while memory is idle.
@@ -118,6 +120,11 @@ pub(super) unsafe fn row_product<S: Simd>(
                     c_block_stride: target.block_stride,
                     columns: (target.columns - block * BLOCK).min(blocks * BLOCK),
                     bias: if target.bias.is_null() { target.bias } else { target.bias.add(block * BLOCK) },
+                    plus: if target.plus.is_null() {
+                        target.plus
+                    } else {
+                        target.plus.add(row * target.row_stride + block * target.block_stride)
+                    },
                 };
                 // Vectors per row of the tile: one or two in all instruction sets.
                 if blocks * BLOCK / S::LANES == 2 {
@@ -147,6 +154,7 @@ struct RowArgs {
     c_block_stride: usize,
     columns: usize,
     bias: *const f32,
+    plus: *const f32,
 }
 
 /// One accumulator tile of `M` rows and `N` vectors.
@@ -234,8 +242,13 @@ impl<const M: usize, const N: usize> Job for RowTile<M, N> {
             if args.columns == N * S::LANES {
                 for (i, sums) in sums.iter().enumerate() {
                     for (j, &sum) in sums.iter().enumerate() {
-                        let offset = vector_offset::<S>(j, args.c_block_stride);
-                        S::store(args.c.add(i * args.c_row_stride + offset), sum);
+                        let offset = i * args.c_row_stride + vector_offset::<S>(j, args.c_block_stride);
+                        let sum = if args.plus.is_null() {
+                            sum
+                        } else {
+                            S::add(S::load(args.plus.add(offset)), sum)
+                        };
+                        S::store(args.c.add(offset), sum);
                     }
                 }
             } else {
@@ -253,14 +266,18 @@ impl<const M: usize, const N: usize> Job for RowTile<M, N> {
 unsafe fn store_ragged<S: Simd, const M: usize, const N: usize>(sums: &[[S::V; N]; M], args: RowArgs) {
     for (i, sums) in sums.iter().enumerate() {
         for (j, &sum) in sums.iter().enumerate() {
-            let mut lanes = [0.0f32; BLOCK];
             let present = args.columns.saturating_sub(j * S::LANES).min(S::LANES);
-            // SAFETY: `lanes` holds a vector; the first `present` lanes exist in C.
-            unsafe {
-                S::store(lanes.as_mut_ptr(), sum);
-                let offset = vector_offset::<S>(j, args.c_block_stride);
-                let c = args.c.wrapping_add(i * args.c_row_stride + offset);
-                std::ptr::copy_nonoverlapping(lanes.as_ptr(), c, present);
+            let offset = i * args.c_row_stride + vector_offset::<S>(j, args.c_block_stride);
+            if present > 0 {
+                // SAFETY: the first `present` lanes exist in C and in what is added.
+                unsafe {
+                    let sum = if args.plus.is_null() {
+                        sum
+                    } else {
+                        S::add(S::load_part(args.plus.add(offset), present), sum)
+                    };
+                    S::store_part(args.c.add(offset), sum, present);
+                }
             }
         }
     }

@@ -82,21 +82,32 @@ fn out_size(padded: usize, kernel: usize, stride: usize) -> usize {
     if padded < kernel || stride == 0 { 0 } else { (padded - kernel) / stride + 1 }
 }
 
-/// `y = conv(x, w) + bias`.
+/// What is added to a convolution or a dense layer on its way to memory.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Addends<'a> {
+    /// One number for each output channel.
+    pub bias: Option<&'a [f32]>,
+    /// As large as the output: the other branch of a residual block.
+    pub residual: Option<&'a [f32]>,
+}
+
+/// `y = conv(x, w) + bias + residual`.
 ///
 /// # Shapes
 /// x: [batch, height, width, `c_in`], w: [`c_out`, `c_in`, kernel], bias: [`c_out`],
-/// y: [batch, `out_height`, `out_width`, `c_out`], overwritten.
+/// y and residual: [batch, `out_height`, `out_width`, `c_out`]; y is overwritten.
 ///
 /// # Panics
 /// If a slice has not the length that the shape says: whoever calls checks shapes.
-pub(crate) fn forward(s: &ConvShape, x: &[f32], w: &[f32], bias: Option<&[f32]>, y: &mut [f32]) {
-    forward_with(choice(), s, x, w, bias, y);
+pub(crate) fn forward(s: &ConvShape, x: &[f32], w: &[f32], plus: Addends<'_>, y: &mut [f32]) {
+    forward_with(choice(), s, x, w, plus, y);
 }
 
-fn forward_with(choice: Choice, s: &ConvShape, x: &[f32], w: &[f32], bias: Option<&[f32]>, y: &mut [f32]) {
+fn forward_with(choice: Choice, s: &ConvShape, x: &[f32], w: &[f32], plus: Addends<'_>, y: &mut [f32]) {
     check_lengths(s, x, w, y);
+    let Addends { bias, residual } = plus;
     assert!(bias.is_none_or(|b| b.len() == s.c_out), "bias has c_out floats");
+    assert!(residual.is_none_or(|r| r.len() == y.len()), "the residual is as long as y");
     if y.is_empty() {
         return;
     }
@@ -107,12 +118,15 @@ fn forward_with(choice: Choice, s: &ConvShape, x: &[f32], w: &[f32], bias: Optio
                 None => row.fill(0.0),
             }
         }
+        for (y, r) in y.iter_mut().zip(residual.unwrap_or_default()) {
+            *y += r;
+        }
     } else if narrow::applies(s) {
-        narrow::forward(choice.isa, s, x, w, direct::View::Plain, bias, y);
+        narrow::forward(choice.isa, s, x, w, direct::View::Plain, plus, y);
     } else if !choice.strict && winograd::applies(s) {
-        winograd::forward(choice.isa, s, x, w, bias, y);
+        winograd::forward(choice.isa, s, x, w, plus, y);
     } else {
-        direct::forward(choice.isa, s, x, w, bias, y);
+        direct::forward(choice.isa, s, x, w, plus, y);
     }
 }
 
@@ -132,26 +146,34 @@ pub(crate) fn backward(
     dw: Option<&mut [f32]>,
     db: Option<&mut [f32]>,
 ) {
-    backward_with(choice(), s, x, w, dy, Gradients { dx, dw, db });
+    backward_with(choice(), s, x, w, dy, Gradients { dx, dx_plus: None, dw, db });
 }
 
 /// Where gradients go that are wanted.
 #[derive(Debug)]
 struct Gradients<'a> {
     dx: Option<&'a mut [f32]>,
+    /// Added to dx; only dense layers can.
+    dx_plus: Option<&'a [f32]>,
     dw: Option<&'a mut [f32]>,
     db: Option<&'a mut [f32]>,
 }
 
-fn backward_with(choice: Choice, s: &ConvShape, x: &[f32], w: &[f32], dy: &[f32], out: Gradients<'_>) {
+fn backward_with(choice: Choice, s: &ConvShape, x: &[f32], w: &[f32], dy: &[f32], mut out: Gradients<'_>) {
     check_lengths(s, x, w, dy);
-    let Gradients { dx, dw, db } = &out;
+    let Gradients { dx, dx_plus, dw, db } = &out;
     assert!(dx.as_ref().is_none_or(|dx| dx.len() == x.len()), "dx is as long as x");
+    assert!(dx_plus.is_none_or(|plus| plus.len() == x.len()), "what is added to dx is as long as x");
     assert!(dw.as_ref().is_none_or(|dw| dw.len() == w.len()), "dw is as long as w");
     assert!(db.as_ref().is_none_or(|db| db.len() == s.c_out), "db has c_out floats");
     if dy.is_empty() || x.is_empty() || w.is_empty() {
-        for zeros in [out.dx, out.dw].into_iter().flatten() {
-            zeros.fill(0.0);
+        if let (Some(dx), Some(plus)) = (&mut out.dx, out.dx_plus) {
+            dx.copy_from_slice(plus);
+        } else if let Some(dx) = &mut out.dx {
+            dx.fill(0.0);
+        }
+        if let Some(dw) = out.dw {
+            dw.fill(0.0);
         }
         if let Some(db) = out.db {
             sum_rows(dy, db);
@@ -193,10 +215,10 @@ fn dense(rows: usize, inputs: usize, outputs: usize) -> ConvShape {
     }
 }
 
-/// `y = x w^T + bias`.
+/// `y = x w^T + bias + residual`.
 ///
 /// # Shapes
-/// x: [rows, inputs], w: [outputs, inputs], bias: [outputs], y: [rows, outputs], overwritten.
+/// x: [rows, inputs], w: [outputs, inputs], bias: [outputs], y and residual: [rows, outputs]; y is overwritten.
 ///
 /// # Panics
 /// As [`forward`].
@@ -206,30 +228,27 @@ pub(crate) fn linear_forward(
     outputs: usize,
     x: &[f32],
     w: &[f32],
-    bias: Option<&[f32]>,
+    plus: Addends<'_>,
     y: &mut [f32],
 ) {
-    forward(&dense(rows, inputs, outputs), x, w, bias, y);
+    forward(&dense(rows, inputs, outputs), x, w, plus, y);
 }
 
-/// The gradients of a dense layer that are wanted, given `dy`.
+/// The gradients of a dense layer that are wanted, given `dy`; `dx_plus` is added to that with respect to x.
 ///
 /// # Shapes
-/// dy as y, dx as x, dw as w, db as bias in [`linear_forward`]; dx, dw and db are overwritten.
+/// dy as y, dx and `dx_plus` as x, dw as w, db as bias in [`linear_forward`]; dx, dw and db are overwritten.
 ///
 /// # Panics
 /// As [`forward`].
-#[expect(clippy::too_many_arguments, reason = "three sizes, three inputs, three results")]
 pub(crate) fn linear_backward(
-    rows: usize,
-    inputs: usize,
-    outputs: usize,
+    [rows, inputs, outputs]: [usize; 3],
     x: &[f32],
     w: &[f32],
     dy: &[f32],
-    dx: Option<&mut [f32]>,
-    dw: Option<&mut [f32]>,
-    db: Option<&mut [f32]>,
+    dx_plus: Option<&[f32]>,
+    [dx, dw, db]: [Option<&mut [f32]>; 3],
 ) {
-    backward(&dense(rows, inputs, outputs), x, w, dy, dx, dw, db);
+    let shape = dense(rows, inputs, outputs);
+    backward_with(choice(), &shape, x, w, dy, Gradients { dx, dx_plus, dw, db });
 }

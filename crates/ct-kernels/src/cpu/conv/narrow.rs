@@ -5,8 +5,8 @@
 
 #![expect(unsafe_code, reason = "reads pixels through pointers")]
 
-use super::ConvShape;
 use super::direct::View;
+use super::{Addends, ConvShape};
 use crate::cpu::parallel::{self, Shared};
 use crate::cpu::scratch::Scratch;
 use crate::cpu::simd::dispatch::Isa;
@@ -20,14 +20,14 @@ pub(super) fn applies(s: &ConvShape) -> bool {
     s.c_out <= 4 && s.c_in.is_multiple_of(BLOCK) && s.stride == 1
 }
 
-/// `y = conv(x, w) + bias`; see [`super::forward`].
+/// `y = conv(x, w) + bias + residual`; see [`super::forward`].
 pub(super) fn forward(
     isa: Isa,
     s: &ConvShape,
     x: &[f32],
     w: &[f32],
     view: View,
-    bias: Option<&[f32]>,
+    plus: Addends<'_>,
     y: &mut [f32],
 ) {
     let taps = s.kernel[0] * s.kernel[1];
@@ -45,7 +45,7 @@ pub(super) fn forward(
     let y = Shared::new(y);
     parallel::for_each(tasks, |i| {
         let (first, rows) = parallel::part(rows, tasks, i);
-        let job = Lines { s, x, w: packed.as_ptr(), bias, y, first, count: rows };
+        let job = Lines { s, x, w: packed.as_ptr(), plus, y, first, count: rows };
         // SAFETY: the caller checked the lengths; the weights are packed as `Lines` wants; tasks write different rows.
         unsafe { isa.invoke(job) }
     });
@@ -56,7 +56,7 @@ struct Lines<'a> {
     s: &'a ConvShape,
     x: &'a [f32],
     w: *const f32,
-    bias: Option<&'a [f32]>,
+    plus: Addends<'a>,
     y: Shared,
     first: usize,
     count: usize,
@@ -102,12 +102,13 @@ impl Job for Lines<'_> {
                                 }
                             }
                         }
-                        let bias = self.bias.map_or(0.0, |bias| bias[out]);
+                        let bias = self.plus.bias.map_or(0.0, |bias| bias[out]);
                         for (p, &sum) in sums[..count].iter().enumerate() {
                             let mut lanes = [0.0f32; BLOCK];
                             S::store(lanes.as_mut_ptr(), sum);
                             let at = ((image * height + top) * width + left + p) * s.c_out + out;
-                            *self.y.part(at, 1) = bias + add_up(lanes);
+                            let residual = self.plus.residual.map_or(0.0, |residual| residual[at]);
+                            *self.y.part(at, 1) = residual + (bias + add_up(lanes));
                         }
                     }
                 }

@@ -95,8 +95,8 @@ fn run(choice: Choice, s: &ConvShape, x: &[f32], w: &[f32], bias: &[f32], dy: &[
     let mut y = vec![f32::NAN; s.output_len()];
     let (mut dx, mut dw, mut db) =
         (vec![f32::NAN; x.len()], vec![f32::NAN; w.len()], vec![f32::NAN; s.c_out]);
-    forward_with(choice, s, x, w, Some(bias), &mut y);
-    let gradients = Gradients { dx: Some(&mut dx), dw: Some(&mut dw), db: Some(&mut db) };
+    forward_with(choice, s, x, w, Addends { bias: Some(bias), residual: None }, &mut y);
+    let gradients = Gradients { dx: Some(&mut dx), dx_plus: None, dw: Some(&mut dw), db: Some(&mut db) };
     backward_with(choice, s, x, w, dy, gradients);
     [y, dx, dw, db]
 }
@@ -299,11 +299,11 @@ fn empty_batches_and_channels() {
     let s = square(0, 4, 16, 16);
     let w = normals(s.weight_len(), 1);
     let (mut dw, mut db) = (vec![1.0; w.len()], vec![1.0; 16]);
-    forward(&s, &[], &w, None, &mut []);
+    forward(&s, &[], &w, Addends::default(), &mut []);
     backward(&s, &[], &w, &[], None, Some(&mut dw), Some(&mut db));
     assert!(dw.iter().chain(&db).all(|&v| v == 0.0));
     let s = square(1, 2, 0, 2);
     let mut y = vec![0.0; 8];
-    forward(&s, &[], &[], Some(&[1.0, 2.0]), &mut y);
+    forward(&s, &[], &[], Addends { bias: Some(&[1.0, 2.0]), residual: None }, &mut y);
     assert_eq!(y, [1.0, 2.0, 1.0, 2.0, 1.0, 2.0, 1.0, 2.0]);
 }

@@ -6,7 +6,7 @@
 #![expect(unsafe_code, reason = "calls the matrix products, which take pointers")]
 
 use super::super::gemm::{Ahead, Slab, Sums, Target, column_product};
-use super::super::{ConvShape, Gradients, narrow, sum_rows};
+use super::super::{Addends, ConvShape, Gradients, narrow, sum_rows};
 use super::forward::{Product, block_rows, forward_view};
 use super::patches::{Patches, ScatterAdd};
 use super::weights::{self, View};
@@ -33,12 +33,15 @@ pub(in super::super) fn backward(
     if dense::applies(s) {
         return dense::backward(isa, s, x, w, dy, out);
     }
-    let Gradients { dx, dw, db } = out;
+    debug_assert!(out.dx_plus.is_none());
+    let Gradients { dx, dw, db, .. } = out;
     let mirrored = mirrored(s);
     if let Some(dx) = dx {
         match mirrored {
-            Some(m) if narrow::applies(&m) => narrow::forward(isa, &m, dy, w, View::Mirrored, None, dx),
-            Some(m) => forward_view(isa, &m, dy, w, View::Mirrored, None, dx),
+            Some(m) if narrow::applies(&m) => {
+                narrow::forward(isa, &m, dy, w, View::Mirrored, Addends::default(), dx)
+            }
+            Some(m) => forward_view(isa, &m, dy, w, View::Mirrored, Addends::default(), dx),
             None => scatter_input_gradient(isa, s, w, dy, dx),
         }
     }
@@ -151,6 +154,7 @@ fn scatter_input_gradient(isa: Isa, s: &ConvShape, w: &[f32], dy: &[f32], dx: &m
                     block_stride: BLOCK,
                     columns,
                     bias: std::ptr::null(),
+                    plus: std::ptr::null(),
                 },
                 ahead: Ahead::NONE,
             };

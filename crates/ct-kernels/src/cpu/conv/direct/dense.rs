@@ -23,7 +23,7 @@ pub(super) fn applies(s: &ConvShape) -> bool {
 
 /// The gradients that are wanted; see [`super::super::backward`].
 pub(super) fn backward(isa: Isa, s: &ConvShape, x: &[f32], w: &[f32], dy: &[f32], out: Gradients<'_>) {
-    let Gradients { dx, dw, db } = out;
+    let Gradients { dx, dx_plus, dw, db } = out;
     // The convolution from dy to dx: its weights' gradient is [out][in], in our order already.
     let Some(mirror) = mirrored(s) else { return };
     let (outputs, inputs) = (Patches::pixels(s), Patches::new(s));
@@ -85,6 +85,7 @@ pub(super) fn backward(isa: Isa, s: &ConvShape, x: &[f32], w: &[f32], dy: &[f32]
                             block_stride: BLOCK,
                             columns: s.c_in,
                             bias: std::ptr::null(),
+                            plus: dx_plus.map_or(std::ptr::null(), |plus| plus[first * s.c_in..].as_ptr()),
                         },
                         ahead: Ahead::new(outputs.inputs_near(dy, first + rows, rows)),
                     };

@@ -1,9 +1,9 @@
-//! `y = patches(x) W + bias`, a block of pixels at a time.
+//! `y = patches(x) W + bias + residual`, a block of pixels at a time.
 
 #![expect(unsafe_code, reason = "calls the matrix product, which takes pointers")]
 
-use super::super::ConvShape;
 use super::super::gemm::{Ahead, Slab, Target, row_product};
+use super::super::{Addends, ConvShape};
 use super::patches::Patches;
 use super::weights::{self, View};
 use crate::cpu::parallel::{self, Shared};
@@ -11,16 +11,16 @@ use crate::cpu::scratch::Scratch;
 use crate::cpu::simd::dispatch::Isa;
 use crate::cpu::simd::{BLOCK, Job, Simd};
 
-/// `y = conv(x, w) + bias`; see [`super::super::forward`].
+/// `y = conv(x, w) + bias + residual`; see [`super::super::forward`].
 pub(in super::super) fn forward(
     isa: Isa,
     s: &ConvShape,
     x: &[f32],
     w: &[f32],
-    bias: Option<&[f32]>,
+    plus: Addends<'_>,
     y: &mut [f32],
 ) {
-    forward_view(isa, s, x, w, View::Plain, bias, y);
+    forward_view(isa, s, x, w, View::Plain, plus, y);
 }
 
 /// As [`forward`], with the weights seen through `view`.
@@ -30,14 +30,14 @@ pub(super) fn forward_view(
     x: &[f32],
     w: &[f32],
     view: View,
-    bias: Option<&[f32]>,
+    plus: Addends<'_>,
     y: &mut [f32],
 ) {
     let patches = Patches::new(s);
     let k = patches.padded_len();
     let packed = weights::pack_forward(isa, s, w, view);
     let mut padded_bias = Scratch::zeroed(s.c_out.next_multiple_of(BLOCK));
-    if let Some(bias) = bias {
+    if let Some(bias) = plus.bias {
         padded_bias.slice_mut()[..s.c_out].copy_from_slice(bias);
     }
     let (packed, padded_bias) = (packed.slice(), padded_bias.slice());
@@ -61,6 +61,7 @@ pub(super) fn forward_view(
                 block_stride: BLOCK,
                 columns: s.c_out,
                 bias: padded_bias.as_ptr(),
+                plus: plus.residual.map_or(std::ptr::null(), |residual| residual[first * s.c_out..].as_ptr()),
             },
             ahead: Ahead::new(patches.inputs_near(x, first + rows, rows)),
         };

@@ -44,7 +44,8 @@ pub(in super::super) fn backward(
     out: Gradients<'_>,
 ) {
     debug_assert!(super::applies(s));
-    let Gradients { dx, dw, db } = out;
+    debug_assert!(out.dx_plus.is_none());
+    let Gradients { dx, dw, db, .. } = out;
     let strands = strand_count(s);
     let point_stride = weights::point_stride(s.c_in, s.c_out);
     // Some of these are not needed by every call; one float stands in for them.
@@ -228,6 +229,7 @@ impl Job for Block {
                             block_stride: slab_block,
                             columns: blocks * BLOCK,
                             bias: std::ptr::null(),
+                            plus: std::ptr::null(),
                         };
                         let u = self.u.add(point * point_stride + block * BLOCK * self.c_out);
                         let ahead = self.ahead[product % 2].part(product / 2, products / 2);

@@ -5,8 +5,8 @@
 
 #![expect(unsafe_code, reason = "transforms address pixels through pointers")]
 
-use super::super::ConvShape;
 use super::super::gemm::{Ahead, Slab, Target, row_product};
+use super::super::{Addends, ConvShape};
 use super::tiles::Tiling;
 use super::transform::{INS, output_2d};
 use super::weights::{self, Axes};
@@ -16,13 +16,13 @@ use crate::cpu::scratch::Scratch;
 use crate::cpu::simd::dispatch::Isa;
 use crate::cpu::simd::{BLOCK, Job, Simd};
 
-/// `y = conv(x, w) + bias`; see [`super::super::forward`].
+/// `y = conv(x, w) + bias + residual`; see [`super::super::forward`].
 pub(in super::super) fn forward(
     isa: Isa,
     s: &ConvShape,
     x: &[f32],
     w: &[f32],
-    bias: Option<&[f32]>,
+    plus: Addends<'_>,
     y: &mut [f32],
 ) {
     debug_assert!(super::applies(s));
@@ -49,7 +49,8 @@ pub(in super::super) fn forward(
             tiles,
             x: x.as_ptr(),
             u: u.as_ptr(),
-            bias: bias.map_or(std::ptr::null(), <[f32]>::as_ptr),
+            bias: plus.bias.map_or(std::ptr::null(), <[f32]>::as_ptr),
+            residual: plus.residual.map_or(std::ptr::null(), <[f32]>::as_ptr),
             y: y.get(),
             v: v.as_mut_ptr(),
             m: m.as_mut_ptr(),
@@ -73,6 +74,7 @@ struct Block {
     x: *const f32,
     u: *const f32,
     bias: *const f32,
+    residual: *const f32,
     y: *mut f32,
     v: *mut f32,
     m: *mut f32,
@@ -114,6 +116,7 @@ impl Job for Block {
                         block_stride: slab_block,
                         columns: blocks * BLOCK,
                         bias: std::ptr::null(),
+                        plus: std::ptr::null(),
                     };
                     let u = self.u.add(point * point_stride + block * BLOCK * self.c_in);
                     let ahead = self.ahead.part(block / chunk * INS + point, products);
@@ -145,7 +148,15 @@ impl Block {
                         #[inline(always)]
                         |i, j| S::load(m.add((i * 6 + j) * m_stride)),
                         #[inline(always)]
-                        |i, j, v| S::store(pixels[i * 4 + j].add(channel), S::add(v, bias)),
+                        |i, j, v| {
+                            let pixel = pixels[i * 4 + j];
+                            let mut sum = S::add(v, bias);
+                            if !self.residual.is_null() && !std::ptr::eq(pixel, self.sink) {
+                                let at = pixel.offset_from(self.y).cast_unsigned() + channel;
+                                sum = S::add(S::load(self.residual.add(at)), sum);
+                            }
+                            S::store(pixel.add(channel), sum);
+                        },
                     );
                 }
             }

@@ -1,112 +1,13 @@
-//! Scaled dot-product attention of several heads (Vaswani et al., section 3.2).
-//!
-//! For each head, with s = 1 / sqrt(dim): P = softmax(s Q K^T) over the keys, O = P V.
-//! The probabilities are not stored: the backward pass computes them again from the logarithm of
-//! each row's normalizer.
+//! Attention in plain loops, for both element types: the reference of [`fast`](super::fast).
 
 use candle_core::Tensor;
 
-use super::{Place, check_dims, place};
+use super::Sizes;
+use crate::Result;
 use crate::cpu::matrix::{Matrix, dot, largest, product, sum, transpose};
 use crate::cpu::{self, Real};
-use crate::{Context, Error, Keeps, Op, Result, Value, apply};
-
-const NAME: &str = "attention";
-
-/// Attention; every head reads and writes its own block of channels.
-///
-/// # Shapes
-/// `q`: [B, N, heads dim]; `k`, `v`: [B, M, heads dim]; result: [B, N, heads dim].
-///
-/// # Errors
-/// When shapes do not fit, or the channels do not divide into the heads.
-pub fn attention(q: &Value, k: &Value, v: &Value, num_heads: usize) -> Result<Value> {
-    apply(Attention { num_heads }, &[q, k, v])
-}
-
-struct Attention {
-    num_heads: usize,
-}
-
-/// The sizes of one attention.
-#[derive(Clone, Copy)]
-struct Sizes {
-    batch: usize,
-    queries: usize,
-    keys: usize,
-    channels: usize,
-    heads: usize,
-}
-
-impl Attention {
-    fn sizes(&self, q: &[usize], k: &[usize]) -> Result<Sizes> {
-        let (&[batch, queries, channels], &[_, keys, _]) = (q, k) else {
-            return Err(Error::shape(NAME, "q", "[B, N, C] beside k [B, M, C]", q));
-        };
-        let heads = self.num_heads;
-        if heads == 0 || !channels.is_multiple_of(heads) {
-            let reason = format!("{channels} channels do not divide into {heads} heads");
-            return Err(Error::setting(NAME, reason));
-        }
-        if keys == 0 {
-            return Err(Error::shape(NAME, "k", "at least one key", k));
-        }
-        Ok(Sizes { batch, queries, keys, channels, heads })
-    }
-}
-
-impl Op for Attention {
-    fn name(&self) -> &'static str {
-        NAME
-    }
-
-    fn forward(&self, inputs: &[&Tensor]) -> Result<(Tensor, Vec<Tensor>)> {
-        let sizes = self.sizes(inputs[0].dims(), inputs[1].dims())?;
-        check_dims(NAME, "k", inputs[1], &[sizes.batch, sizes.keys, sizes.channels])?;
-        check_dims(NAME, "v", inputs[2], inputs[1].dims())?;
-        match place(NAME, inputs)? {
-            Place::CpuF32 => forward::<f32>(sizes, inputs),
-            Place::CpuF64 => forward::<f64>(sizes, inputs),
-        }
-    }
-
-    fn backward(&self, ctx: &Context<'_>, grad: &Tensor) -> Result<Vec<Option<Tensor>>> {
-        let inputs = [ctx.input(0)?, ctx.input(1)?, ctx.input(2)?];
-        let sizes = self.sizes(inputs[0].dims(), inputs[1].dims())?;
-        match place(NAME, &[inputs[0], grad])? {
-            Place::CpuF32 => backward::<f32>(sizes, &inputs, ctx.saved(0)?, grad),
-            Place::CpuF64 => backward::<f64>(sizes, &inputs, ctx.saved(0)?, grad),
-        }
-    }
-
-    fn jvp(&self, ctx: &Context<'_>, tangents: &[Option<&Tensor>]) -> Result<Tensor> {
-        let inputs = [ctx.input(0)?, ctx.input(1)?, ctx.input(2)?];
-        let sizes = self.sizes(inputs[0].dims(), inputs[1].dims())?;
-        let tangents = tangents
-            .iter()
-            .zip(inputs)
-            .map(|(tangent, input)| tangent.cloned().map_or_else(|| Ok(input.zeros_like()?), Ok))
-            .collect::<Result<Vec<_>>>()?;
-        match place(NAME, &inputs)? {
-            Place::CpuF32 => jvp::<f32>(sizes, &inputs, ctx.saved(0)?, &tangents),
-            Place::CpuF64 => jvp::<f64>(sizes, &inputs, ctx.saved(0)?, &tangents),
-        }
-    }
-
-    fn keeps(&self) -> Keeps {
-        Keeps::INPUTS
-    }
-}
 
 impl Sizes {
-    fn dim(&self) -> usize {
-        self.channels / self.heads
-    }
-
-    fn scale<T: Real>(&self) -> T {
-        T::from_f64(1.0 / (self.dim() as f64).sqrt())
-    }
-
     /// Columns of head `h` of sample `b`, of a tensor with `rows` per sample, made dense.
     #[inline(always)]
     fn head<T: Real>(&self, x: &[T], rows: usize, b: usize, h: usize) -> Vec<T> {
@@ -130,7 +31,7 @@ impl Sizes {
 }
 
 /// Output, and [B, heads, N]: the logarithm of each softmax's normalizer.
-fn forward<T: Real>(sizes: Sizes, inputs: &[&Tensor]) -> Result<(Tensor, Vec<Tensor>)> {
+pub(super) fn forward<T: Real>(sizes: Sizes, inputs: &[&Tensor]) -> Result<(Tensor, Vec<Tensor>)> {
     let contiguous = inputs.iter().map(|x| x.contiguous()).collect::<candle_core::Result<Vec<_>>>()?;
     let (q, k) = (cpu::read::<T>(&contiguous[0])?, cpu::read::<T>(&contiguous[1])?);
     let v = cpu::read::<T>(&contiguous[2])?;
@@ -169,7 +70,7 @@ fn forward<T: Real>(sizes: Sizes, inputs: &[&Tensor]) -> Result<(Tensor, Vec<Ten
 /// The gradients by q, k and v.
 ///
 /// dV = P^T dO; dP = dO V^T; dS = P (dP - rowsum(P dP)); dQ = s dS K; dK = s dS^T Q.
-fn backward<T: Real>(
+pub(super) fn backward<T: Real>(
     sizes: Sizes,
     inputs: &[&Tensor; 3],
     normalizers: &Tensor,
@@ -226,7 +127,7 @@ fn backward<T: Real>(
 }
 
 /// The tangent of the output: S. = s (Q. K^T + Q K.^T); P. = P (S. - rowsum(P S.)); O. = P. V + P V..
-fn jvp<T: Real>(
+pub(super) fn jvp<T: Real>(
     sizes: Sizes,
     inputs: &[&Tensor; 3],
     normalizers: &Tensor,
