@@ -19,8 +19,9 @@ use std::process::ExitCode;
 
 /// Keeps the pages of large buffers, which a training step needs again at once.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: ct_alloc::Allocator = ct_alloc::Allocator;
 
 fn main() -> ExitCode {
+    ct_alloc::keep_pages();
     cli::main()
 }
