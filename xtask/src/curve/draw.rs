@@ -99,8 +99,8 @@ fn words(steps: usize) -> Vec<Label> {
     let mut all = vec![
         label(LEFT, 24, &format!("Loss of {steps} training steps, mean of the last {WINDOW}"), LARGE),
         label(LEFT, 46, "digits, improved consistency training, RAdam, batch 64", SMALL),
-        label(LEFT, 474, "Relative difference of the losses of each step", LARGE),
-        label((LEFT + RIGHT) / 2 - 20, 842, "step", SMALL),
+        label(LEFT, 474, &format!("Relative difference of the losses, mean of the last {WINDOW}"), LARGE),
+        label(i32::midpoint(LEFT, RIGHT) - 20, 842, "step", SMALL),
     ];
     all.extend(KEYS.map(|(x, y, _, text)| label(x + 36, y, text, SMALL)));
     all
@@ -126,14 +126,18 @@ fn losses(curves: [(&Curve, RGBColor); 4]) -> Panel {
     Panel { rows: UPPER, range: [low / 1.1, high * 1.1], lines: lines.into() }
 }
 
-/// The differences, each step on its own, and no less than the digits of f64 can tell.
+/// The differences, smoothed alike. A loss is reported in f32, so less than its rounding cannot be told.
 fn differences(curves: [(Vec<f64>, RGBColor); 3]) -> Panel {
     const LEAST: f64 = 1e-9;
     let lines = curves.map(|(values, colour)| {
-        let visible: Vec<f64> = values.iter().map(|value| value.max(LEAST)).collect();
-        (points(&visible), colour, 1)
+        let visible: Vec<f64> = smooth(&values, WINDOW).into_iter().map(|value| value.max(LEAST)).collect();
+        (points(&visible), colour, 2)
     });
-    Panel { rows: LOWER, range: [LEAST, 10.0], lines: lines.into() }
+    let rounding = f64::from(f32::EPSILON) / 2.0;
+    let last = lines[0].0.last().map_or(1.0, |point| point.0);
+    let mut all = vec![(vec![(0.0, rounding), (last, rounding)], INK, 1)];
+    all.extend(lines);
+    Panel { rows: LOWER, range: [LEAST, 10.0], lines: all }
 }
 
 fn points(values: &[f64]) -> Line {
@@ -208,7 +212,7 @@ fn write(image: &mut RgbImage, label: &Label) {
     for letter in label.text.chars() {
         let Some(raster) = get_raster(letter, FontWeight::Regular, label.size) else { continue };
         let top = label.y - i32::try_from(raster.height() / 2).unwrap_or(0);
-        for (y, row) in (top..).zip(raster.raster()) {
+        for (y, row) in (top..).zip(raster.rows()) {
             for (x, &ink) in (left..).zip(row.iter()) {
                 let place = u32::try_from(x).ok().zip(u32::try_from(y).ok());
                 if let Some(pixel) = place.and_then(|(x, y)| image.get_pixel_mut_checked(x, y)) {

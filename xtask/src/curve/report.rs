@@ -85,7 +85,7 @@ impl Report {
             for (_, value) in &difference.at {
                 let _ = write!(text, "{value:>10.1e}");
             }
-            let _ = writeln!(text, "{:>+10.4}", difference.of_last_100);
+            let _ = writeln!(text, "{:>+10.1e}", difference.of_last_100);
         }
         text
     }

@@ -193,7 +193,7 @@ fn random_shapes() {
         Err(_) => default,
     };
     let first = number("CT_TEST_SEED", 1);
-    for seed in first..first + number("CT_TEST_CASES", 120) {
+    for seed in first..first + number("CT_TEST_CASES", 300) {
         let s = random_shape(seed);
         let outcome = std::panic::catch_unwind(|| check(s));
         assert!(outcome.is_ok(), "{s:?}; to repeat: CT_TEST_SEED={seed} CT_TEST_CASES=1");
