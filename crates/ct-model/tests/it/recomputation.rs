@@ -71,8 +71,15 @@ fn gradients_of_the_unet_have_the_same_bits() {
 
 #[test]
 fn gradients_of_the_mlp_have_the_same_bits() {
-    let config = MlpConfig { dropout: 0.3, num_blocks: 4, num_class_embeds: Some(2), ..MlpConfig::default() };
+    let config = MlpConfig {
+        hidden_dim: 4,
+        num_blocks: 4,
+        embedding_dim: 4,
+        dropout: 0.3,
+        num_class_embeds: Some(2),
+        ..MlpConfig::default()
+    };
     let share = share_of_memory(&NetworkConfig::Mlp(config));
     // Weights count too, and a batch of three is small beside them.
-    assert!(share < 0.95, "{share} of the memory is left");
+    assert!(share < 0.8, "{share} of the memory is left");
 }
