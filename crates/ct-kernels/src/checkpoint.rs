@@ -59,9 +59,11 @@ where
     Ok(Value::new(output.into_tensor(), Some(node), None))
 }
 
+type Function = dyn Fn(&[Value]) -> Result<Value> + Send + Sync;
+
 /// What a tape holds of a checkpoint.
 pub(crate) struct Block {
-    f: Box<dyn Fn(&[Value]) -> Result<Value> + Send + Sync>,
+    f: Box<Function>,
     inputs: Vec<Tensor>,
     /// Node of each input; `None` for constants.
     sources: Vec<Option<usize>>,
@@ -79,21 +81,19 @@ impl Block {
     /// each contribution is added to the same sum as without a checkpoint, in the same order.
     pub(crate) fn backward(&self, grad: &Tensor, pending: &mut [Pending]) -> Result<()> {
         let tape = Tape::new();
+        // Each node that the inputs stand for, and its leaf.
         let mut leaves: Vec<(usize, Value)> = Vec::new();
-        let mut values = Vec::with_capacity(self.inputs.len());
-        for (tensor, source) in self.inputs.iter().zip(&self.sources) {
-            values.push(match *source {
-                None => Value::from(tensor),
-                Some(source) => match leaves.iter().find(|(of, _)| *of == source) {
-                    Some((_, leaf)) => leaf.clone(),
-                    None => {
-                        let leaf = tape.leaf(tensor);
-                        leaves.push((source, leaf.clone()));
-                        leaf
-                    }
-                },
-            });
-        }
+        let mut value_of = |tensor: &Tensor, source: Option<usize>| {
+            let Some(source) = source else { return Value::from(tensor) };
+            if let Some((_, leaf)) = leaves.iter().find(|(of, _)| *of == source) {
+                return leaf.clone();
+            }
+            let leaf = tape.leaf(tensor);
+            leaves.push((source, leaf.clone()));
+            leaf
+        };
+        let inputs = self.inputs.iter().zip(&self.sources);
+        let values: Vec<Value> = inputs.map(|(tensor, source)| value_of(tensor, *source)).collect();
         let output = (self.f)(&values)?;
         if output.tensor().shape() != grad.shape() {
             let reason = format!("its function gave {:?}, and now {:?}", grad.dims(), output.dims());
