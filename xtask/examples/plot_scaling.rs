@@ -11,9 +11,10 @@ use anyhow::{Context as _, Result, anyhow, ensure};
 use plotters::coord::Shift;
 use plotters::coord::combinators::IntoLogRange as _;
 use plotters::prelude::{
-    BitMapBackend, ChartBuilder, Circle, Color as _, DrawingArea, FontStyle, IntoDrawingArea as _,
-    IntoFont as _, LineSeries, PathElement, RGBColor, SeriesLabelPosition, WHITE, register_font,
+    BindKeyPoints as _, BitMapBackend, ChartBuilder, Circle, Color as _, DrawingArea, FontStyle,
+    IntoDrawingArea as _, IntoFont as _, LineSeries, PathElement, RGBColor, SeriesLabelPosition, WHITE,
 };
+use plotters::style::register_font;
 use serde::Deserialize;
 
 const SERIES: &str = "cpu_f32/train_step_scaling/";
@@ -81,7 +82,9 @@ fn draw(panels: &[Panel]) -> Result<Vec<u8>> {
         let area = BitMapBackend::with_buffer(&mut pixels, (WIDTH, HEIGHT)).into_drawing_area();
         area.fill(&WHITE)?;
         let heading = ("sans-serif", 24).into_font().color(&INK);
-        let area = area.titled("Training step: time per multiply-add, f32 on the CPU", heading)?;
+        let area = area
+            .margin(14, 6, 0, 0)
+            .titled("Training step: time per multiply-add, f32 on the CPU", heading)?;
         let top = 1.15
             * panels
                 .iter()

@@ -20,7 +20,7 @@ mod samples;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use xshell::{Shell, cmd};
 
 use self::effort::Effort;

@@ -25,7 +25,9 @@ fn main() {
     let full_names = NAMES.map(|name| (name, format!("memory/train_step/{name}")));
     if arguments.iter().any(|argument| argument == "--list") {
         // As criterion does.
-        full_names.iter().for_each(|(_, full_name)| println!("{full_name}: benchmark"));
+        for (_, full_name) in &full_names {
+            println!("{full_name}: benchmark");
+        }
         return;
     }
     common::start_threads();

@@ -54,7 +54,7 @@ fn scaling(criterion: &mut Criterion) {
     let batches = SCALING_BATCHES.map(|batch| (format!("b{batch}"), FIXED_CHANNELS, batch));
     let channels = SCALING_CHANNELS.map(|channels| (format!("c{channels}"), channels, FIXED_BATCH));
     for (name, channels, batch) in some(&batches).iter().chain(some(&channels)) {
-        let config = common::scaling_network(*channels);
+        let config = UNet2DConfig { block_out_channels: vec![*channels; 2], ..common::network("scaling") };
         let work = Throughput::Elements(PASSES * *batch as u64 * multiply_adds(&config));
         measure(criterion, "train_step_scaling", name, work, || common::unet(&config, *batch));
     }

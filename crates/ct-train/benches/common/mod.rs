@@ -23,11 +23,6 @@ pub(crate) fn named(name: &str) -> Trainer {
     }
 }
 
-/// The network of the scaling series.
-pub(crate) fn scaling_network(channels: usize) -> UNet2DConfig {
-    UNet2DConfig { block_out_channels: vec![channels; 2], ..network("scaling") }
-}
-
 /// A trainer on random images: improved consistency training with `AdamW` and one average of the weights.
 pub(crate) fn unet(config: &UNet2DConfig, batch_size: usize) -> Trainer {
     let train = TrainConfig {
@@ -55,7 +50,8 @@ fn digits() -> Trainer {
     trainer(network, data, NoiseRange { sigma_max, ..NoiseRange::default() }, train)
 }
 
-fn network(name: &str) -> UNet2DConfig {
+/// A network of `bench/networks.toml`.
+pub(crate) fn network(name: &str) -> UNet2DConfig {
     let networks: toml::Table = NETWORKS.parse().unwrap();
     networks[name].clone().try_into().unwrap()
 }
