@@ -7,6 +7,7 @@ import resource
 import statistics
 import sys
 import time
+import tomllib
 
 # A malloc that keeps its memory helps PyTorch by a few percent; glibc reads these once, at start.
 KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(1 << 30)}
@@ -17,31 +18,23 @@ import torch
 from diffusers import UNet2DModel
 
 FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+# Timings of one measurement, however short one of them is.
+MAX_RUNS = 200
 
 
-def unet(size, channels, widths, attention, layers=2, head_dim=8, groups=32):
-    """Options of a UNet2DModel with attention at the levels where `attention` is true."""
-    down = ["AttnDownBlock2D" if here else "DownBlock2D" for here in attention]
-    up = ["AttnUpBlock2D" if here else "UpBlock2D" for here in reversed(attention)]
-    return {
-        "sample_size": size,
-        "in_channels": channels,
-        "out_channels": channels,
-        "block_out_channels": widths,
-        "down_block_types": down,
-        "up_block_types": up,
-        "layers_per_block": layers,
-        "attention_head_dim": head_dim,
-        "norm_num_groups": groups,
-    }
+def read_toml(path):
+    return tomllib.loads((ROOT / path).read_text())
 
 
-# Name: (network, batch of a training step).
-CONFIGS = {
-    "unet28_b64": (unet(28, 1, (32, 64, 128), (False, False, True), head_dim=32), 64),
-    "unet32_b16": (unet(32, 3, (64, 128, 256), (False, False, True), head_dim=64), 16),
-    "digits": (unet(8, 1, (64, 128), (False, True), head_dim=32), 128),
-}
+def load_configs():
+    """Networks by name, read from the files that our own benches read."""
+    networks = read_toml("bench/networks.toml")
+    image = {"sample_size": 8, "in_channels": 1, "out_channels": 1}
+    return networks | {"digits": read_toml("presets/digits.toml")["model"]["unet"] | image}
+
+
+CONFIGS = load_configs()
 
 
 def build(config, memory_format):
@@ -54,41 +47,37 @@ def images(config, batch, memory_format):
     return torch.randn(batch, config["in_channels"], size, size).to(memory_format=FORMATS[memory_format])
 
 
-def add_arguments(parser, runs):
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--runs", type=int, default=runs)
-    parser.add_argument("--warmup", type=int, default=2)
-    parser.add_argument("--memory-format", choices=[*FORMATS, "best"], default="best")
-
-
 def formats(choice):
     return list(FORMATS) if choice == "best" else [choice]
 
 
-def median_ms(function, runs, warmup):
-    for _ in range(warmup):
+def times_ms(function, args):
+    """At least `runs` timings, and as many as fit into `seconds`."""
+    for _ in range(args.warmup):
         function()
     times = []
-    for _ in range(runs):
-        start = time.perf_counter()
+    start = time.perf_counter()
+    while len(times) < args.runs or (time.perf_counter() - start < args.seconds and len(times) < MAX_RUNS):
+        begin = time.perf_counter()
         function()
-        times.append(1e3 * (time.perf_counter() - start))
-    return statistics.median(times)
+        times.append(round(1e3 * (time.perf_counter() - begin), 4))
+    return times
 
 
-def measure(make, choice, runs, warmup):
-    """Time what `make(memory_format)` returns, once per format; the fastest is the answer."""
-    by_format = {name: round(median_ms(make(name), runs, warmup), 4) for name in formats(choice)}
-    fastest = min(by_format, key=by_format.get)
-    return {"median_ms": by_format[fastest], "memory_format": fastest, "by_format_ms": by_format}
+def measure(name, make, args):
+    """Time what `make(memory_format)` returns, once per format, and print a line; the fastest is the answer."""
+    by_format = {layout: times_ms(make(layout), args) for layout in formats(args.memory_format)}
+    medians = {layout: statistics.median(times) for layout, times in by_format.items()}
+    fastest = min(medians, key=medians.get)
+    report(name, args, ms=medians[fastest], memory_format=fastest, times_ms=by_format)
 
 
-def report(args, **facts):
-    facts |= {
-        "bench": pathlib.Path(sys.argv[0]).stem,
-        "threads": args.threads,
-        "runs": args.runs,
-        "peak_rss_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
-        "torch": torch.__version__,
-    }
-    print(json.dumps(facts), flush=True)
+def peak_rss_mib():
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
+
+
+def report(name, args, **facts):
+    # The peak of one format says nothing about the other: it is told where one was named.
+    if args.memory_format != "best":
+        facts["peak_rss_mib"] = peak_rss_mib()
+    print(json.dumps({"name": name, **facts, "threads": args.threads, "torch": torch.__version__}), flush=True)

@@ -1,16 +1,27 @@
-"""Time one consistency training step of a UNet2DModel on the CPU, and print one line of JSON.
+"""One consistency training step of a UNet2DModel.
 
 The step: the target's forward without gradient, the student's forward and backward under a
 pseudo-Huber loss over whole samples, a fused AdamW (or RAdam, which has no fused form), and the EMA.
+Names are those of crates/ct-train/benches.
 """
 
-import argparse
+import functools
 
 import torch
 
 import common
 
 SIGMA_MIN, SIGMA_DATA = 0.002, 0.5
+SCALING_BATCHES = [16, 32, 64, 128, 256]
+SCALING_CHANNELS = [32, 64, 128, 256]
+FIXED_CHANNELS, FIXED_BATCH = 64, 16
+
+# Name: (network, batch, optimizer).
+STEPS = {
+    "digits_b64": ("digits", 64, "radam"),
+    "unet28_b64": ("unet28", 64, "adamw"),
+    "unet32_b16": ("unet32", 16, "adamw"),
+}
 
 
 def consistency(model, x, sigma):
@@ -51,23 +62,25 @@ def make_step(config, batch, optimizer_name, memory_format):
     return step
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("config", choices=common.CONFIGS)
-    parser.add_argument("--optimizer", choices=["adamw", "radam"], default="adamw")
-    parser.add_argument("--batch", type=int, help="instead of the configuration's")
-    common.add_arguments(parser, runs=5)
-    args = parser.parse_args()
-
-    torch.set_num_threads(args.threads)
-    config, batch = common.CONFIGS[args.config]
-    batch = args.batch or batch
-    result = common.measure(
-        lambda name: make_step(config, batch, args.optimizer, name), args.memory_format, args.runs, args.warmup
-    )
-    parameters = sum(p.numel() for p in common.build(config, "contiguous").parameters())
-    common.report(args, config=args.config, batch=batch, optimizer=args.optimizer, parameters=parameters, **result)
+def scaling(channels):
+    return common.CONFIGS["scaling"] | {"block_out_channels": [channels, channels]}
 
 
-if __name__ == "__main__":
-    main()
+def steps():
+    """Steps by the last part of their name."""
+    return {
+        name: functools.partial(make_step, common.CONFIGS[network], batch, optimizer)
+        for name, (network, batch, optimizer) in STEPS.items()
+    }
+
+
+def questions():
+    """Name of the measurement, and what makes the timed function for a memory format."""
+    result = {f"cpu_f32/train_step/{name}": make for name, make in steps().items()}
+    for batch in SCALING_BATCHES:
+        make = functools.partial(make_step, scaling(FIXED_CHANNELS), batch, "adamw")
+        result[f"cpu_f32/train_step_scaling/b{batch}"] = make
+    for channels in SCALING_CHANNELS:
+        make = functools.partial(make_step, scaling(channels), FIXED_BATCH, "adamw")
+        result[f"cpu_f32/train_step_scaling/c{channels}"] = make
+    return result

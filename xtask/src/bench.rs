@@ -1,76 +1,136 @@
 //! `cargo xtask bench`: our measurements, beside `PyTorch`'s of the same machine in the same sitting.
 //!
-//! Ours come from the criterion benches of the crates; the peer's from the scripts in `bench/pytorch`.
-//! A row is printed for what we measured; where the peer has no number of that name, its column stays empty.
+//! Ours come from the benches of the crates and from `ct`; the peer's from the scripts in `bench/pytorch`.
+//! Everything is built first.
+//! Then each question is put to us and to the peer in turn, a few rounds of it, each time when the machine is quiet.
+//! A row holds the medians over all rounds; where the peer has no number of that name, its column stays empty.
 //! Nothing is estimated, and nothing is kept from an earlier sitting.
 
 mod criterion;
+mod effort;
 mod peer;
+mod plot;
+mod process;
+mod programs;
+mod question;
+mod quiet;
 mod rows;
+mod samples;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::SystemTime;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use xshell::{Shell, cmd};
 
-use self::rows::Measurement;
-use crate::workspace::{self, Workspace};
+use self::effort::Effort;
+use self::peer::Peer;
+use self::question::{How, Question};
+use self::quiet::Patience;
+use self::rows::{Measured, Row, Sitting};
+use crate::workspace;
 
 /// Arguments of `cargo xtask bench`.
 #[derive(Debug, clap::Args)]
-#[command(
-    after_help = "Examples:\n  cargo xtask bench --quick\n  cargo xtask bench --peer ~/venv/bin/python"
-)]
+#[command(after_help = "Examples:
+  cargo xtask bench --quick --filter conv3x3
+  cargo xtask bench --peer ~/venv/bin/python
+  cargo xtask bench --peer ~/venv/bin/python --filter train_step --filter memory
+  cargo xtask bench --plot                      draws the series of the last sitting")]
 pub(crate) struct Args {
     /// Fewer repetitions: a first impression, no number to publish.
     #[arg(long)]
     quick: bool,
-    /// A Python that can import torch; its measurements go beside ours.
+    /// A Python that can import torch and diffusers; its measurements go beside ours.
     #[arg(long, value_name = "PYTHON")]
     peer: Option<PathBuf>,
+    /// Measure only what has this in its name (may be given several times).
+    #[arg(long = "filter", value_name = "SUBSTRING")]
+    filters: Vec<String>,
+    /// How often ours and the peer's are measured in turn [default: 3, or 1 with --quick].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    rounds: Option<u16>,
+    /// Threads of both sides [default: one for each core].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    threads: Option<u16>,
+    /// Measure nothing: draw the scaling series of the last sitting into docs/images.
+    #[arg(long, conflicts_with_all = ["quick", "peer", "filters", "rounds", "threads"])]
+    plot: bool,
 }
 
 /// Measures, prints the table, and writes `bench.json` into `target/xtask`.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let workspace = workspace::load()?;
+    let path = rows::path(&workspace.target_directory);
     let sh = workspace::shell()?;
-    if let Some(python) = &args.peer {
-        peer::check(&sh, python)?;
+    if args.plot {
+        let picture = workspace.root.join(plot::PICTURE);
+        plot::draw(&sh, &rows::read(&path)?, &path, &picture)?;
+        println!("{}", picture.display());
+        return Ok(ExitCode::SUCCESS);
     }
-    let ours = measure_ours(&sh, &workspace, args.quick)?;
-    let peers = match &args.peer {
-        Some(python) => peer::measure(&sh, python, args.quick)?,
-        None => Vec::new(),
-    };
-    let rows = rows::join(&ours, &peers, &commit(&sh));
+    let peer = args.peer.as_ref().map(|python| Peer::new(&sh, python)).transpose()?;
+    let questions = question::select(programs::questions(&sh, &workspace)?, &args.filters)?;
+    prepare(&questions)?;
+    if !quiet::is_known() {
+        eprintln!("note: this system does not say how busy it is (no /proc/stat); see that it is quiet");
+    }
+
+    let sitting = Sitting { commit: commit(&sh), threads: threads(args) };
+    let mut rows = Vec::new();
+    let mut num_failed = 0;
+    for (idx, question) in questions.iter().enumerate() {
+        eprintln!("[{}/{}] {}", idx + 1, questions.len(), question.name);
+        match measure(question, peer.as_ref(), args, sitting.threads) {
+            Ok(measured) => rows.extend(Row::new(&question.name, question.unit(), &measured, &sitting)),
+            // The other questions are still worth their hour.
+            Err(error) => {
+                eprintln!("  error: {error:#}");
+                num_failed += 1;
+            }
+        }
+        rows::write(&path, &rows)?;
+    }
     print!("{}", rows::table(&rows));
-    let alone: Vec<&str> = rows::without_ours(&ours, &peers);
-    if !alone.is_empty() {
-        println!("measured by the peer only: {}", alone.join(", "));
-    }
-    let path = write_rows(&workspace.target_directory, &rows)?;
     println!("{} rows in {}", rows.len(), path.display());
-    Ok(ExitCode::SUCCESS)
+    if num_failed > 0 {
+        eprintln!("error: {num_failed} measurements failed; their messages stand above");
+    }
+    Ok(if num_failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Everything we can measure of ourselves.
-/// Another source of rows (the whole training step, measured by `ct`) joins here.
-fn measure_ours(sh: &Shell, workspace: &Workspace, quick: bool) -> Result<Vec<Measurement>> {
-    let benches = criterion::bench_targets(workspace);
-    if benches.is_empty() {
-        println!("no crate has benches yet");
-        return Ok(Vec::new());
+/// All rounds of one question.
+fn measure(question: &Question, peer: Option<&Peer>, args: &Args, threads: usize) -> Result<Measured> {
+    let effort = if args.quick { Effort::QUICK } else { Effort::FULL };
+    let mut patience = Patience::new(effort.patience);
+    let mut measured = Measured::default();
+    for _ in 0..question.rounds(args.rounds.map_or(effort.rounds, usize::from)) {
+        patience.wait();
+        let (ours, work) = question.ask_us(threads, &effort)?;
+        measured.ours.extend(ours);
+        measured.work = work;
+        if let Some(peer) = peer {
+            patience.wait();
+            measured.peers.extend(question.ask_peer(peer, threads, &effort)?.unwrap_or_default());
+        }
     }
-    let home = workspace.target_directory.join("criterion");
-    let start = SystemTime::now();
-    let mode = quick.then_some("--quick");
-    cmd!(sh, "cargo bench {benches...} -- {mode...}")
-        .env("CRITERION_HOME", &home)
-        .run()
-        .context("cargo bench failed; its message stands above")?;
-    criterion::measurements_since(&home, start)
+    measured.noisy = patience.gave_up();
+    Ok(measured)
+}
+
+/// What has to be there before the first measurement.
+fn prepare(questions: &[Question]) -> Result<()> {
+    for question in questions {
+        if let How::Process { folder } = &question.how {
+            folder.make()?;
+        }
+    }
+    Ok(())
+}
+
+fn threads(args: &Args) -> usize {
+    let all = std::thread::available_parallelism().map_or(1, usize::from);
+    args.threads.map_or(all, usize::from)
 }
 
 /// The commit that was measured, marked where the working tree differs from it.
@@ -80,13 +140,4 @@ fn commit(sh: &Shell) -> String {
     };
     let changes = cmd!(sh, "git status --porcelain").quiet().ignore_stderr().read();
     if changes.is_ok_and(|changes| changes.is_empty()) { commit } else { format!("{commit}+changes") }
-}
-
-fn write_rows(target: &Path, rows: &[rows::Row]) -> Result<PathBuf> {
-    let folder = target.join("xtask");
-    std::fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
-    let path = folder.join("bench.json");
-    let text = serde_json::to_string_pretty(rows).context("cannot write the rows as JSON")?;
-    std::fs::write(&path, text + "\n").with_context(|| format!("cannot write {}", path.display()))?;
-    Ok(path)
 }

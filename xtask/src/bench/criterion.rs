@@ -1,64 +1,79 @@
-//! What criterion left on disk: `benchmark.json`, `estimates.json` and `sample.json` in folders named `new`.
+//! One criterion bench, and what it left on disk: `benchmark.json` and `sample.json` in a folder named `new`.
 
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::time::SystemTime;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::rows::Measurement;
-use crate::workspace::Workspace;
+use super::effort::Effort;
+use super::samples::Samples;
+
+/// How our benches are told the number of threads.
+pub(super) const THREADS: &str = "CT_BENCH_THREADS";
 
 const NS_PER_MS: f64 = 1e6;
 
 #[derive(Deserialize)]
 struct Benchmark {
     full_id: String,
+    throughput: Option<Throughput>,
 }
 
 #[derive(Deserialize)]
-struct Estimates {
-    median: Estimate,
-}
-
-#[derive(Deserialize)]
-struct Estimate {
-    /// Nanoseconds.
-    point_estimate: f64,
+struct Throughput {
+    #[serde(rename = "Elements")]
+    elements: Option<u64>,
 }
 
 #[derive(Deserialize)]
 struct Sample {
+    /// Iterations of each sample.
+    iters: Vec<f64>,
+    /// Nanoseconds of all iterations of a sample together.
     times: Vec<f64>,
 }
 
-/// The arguments of `cargo bench` that select every bench target of the workspace.
-/// Naming them keeps the unit tests out, whose harness does not know criterion's options.
-pub(super) fn bench_targets(workspace: &Workspace) -> Vec<String> {
-    let mut arguments = Vec::new();
-    for package in &workspace.packages {
-        let benches: Vec<_> =
-            package.targets.iter().filter(|target| target.kind.iter().any(|kind| kind == "bench")).collect();
-        if !benches.is_empty() {
-            arguments.extend(["--package".to_owned(), package.name.clone()]);
-        }
-        for bench in benches {
-            arguments.extend(["--bench".to_owned(), bench.name.clone()]);
-        }
-    }
-    arguments
-}
-
-/// Medians of the benches that finished since `start`; older results are another sitting's.
-pub(super) fn measurements_since(home: &Path, start: SystemTime) -> Result<Vec<Measurement>> {
+/// Runs one bench of `program`: milliseconds of each sample, and the elements that the bench counts.
+pub(super) fn measure(
+    program: &Path,
+    name: &str,
+    threads: usize,
+    effort: &Effort,
+) -> Result<(Samples, Option<u64>)> {
+    let home = results_folder(program)?;
+    let start = SystemTime::now();
+    let output = Command::new(program)
+        .args(["--bench", "--noplot", "--exact", name])
+        .args(effort.criterion)
+        .env("CRITERION_HOME", &home)
+        .env(THREADS, threads.to_string())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .output()
+        .with_context(|| format!("cannot start {}", program.display()))?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{} failed ({}): {}", program.display(), output.status, said.trim());
     let mut found = Vec::new();
-    collect(home, start, &mut found)?;
-    found.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(found)
+    collect(&home, start, name, &mut found)?;
+    found.pop().with_context(|| format!("criterion left no measurement of {name}"))
 }
 
-fn collect(folder: &Path, start: SystemTime, found: &mut Vec<Measurement>) -> Result<()> {
+/// Where criterion writes: beside the program, which lies in the target folder.
+fn results_folder(program: &Path) -> Result<PathBuf> {
+    let folder = program.parent().context("a program without a folder")?;
+    Ok(folder.join("criterion"))
+}
+
+/// What was measured of `name` since `start`; older results are another sitting's.
+fn collect(
+    folder: &Path,
+    start: SystemTime,
+    name: &str,
+    found: &mut Vec<(Samples, Option<u64>)>,
+) -> Result<()> {
     let Ok(entries) = std::fs::read_dir(folder) else {
         return Ok(()); // a bench that measures nothing leaves no folder
     };
@@ -67,29 +82,26 @@ fn collect(folder: &Path, start: SystemTime, found: &mut Vec<Measurement>) -> Re
         if !path.is_dir() {
             continue;
         }
-        if path.ends_with("new") && is_recent(&path.join("estimates.json"), start) {
-            found.push(read_measurement(&path)?);
-        } else {
-            collect(&path, start, found)?;
+        if !path.ends_with("new") {
+            collect(&path, start, name, found)?;
+        } else if is_recent(&path.join("sample.json"), start) {
+            let benchmark: Benchmark = read_json(&path.join("benchmark.json"))?;
+            if benchmark.full_id == name {
+                let sample: Sample = read_json(&path.join("sample.json"))?;
+                found.push((samples(&sample), benchmark.throughput.and_then(|of| of.elements)));
+            }
         }
     }
     Ok(())
 }
 
-fn is_recent(file: &PathBuf, start: SystemTime) -> bool {
-    std::fs::metadata(file).and_then(|data| data.modified()).is_ok_and(|time| time >= start)
+fn samples(sample: &Sample) -> Samples {
+    let per_iteration = sample.times.iter().zip(&sample.iters).map(|(time, iters)| time / iters / NS_PER_MS);
+    Samples::of("", per_iteration.collect())
 }
 
-fn read_measurement(folder: &Path) -> Result<Measurement> {
-    let benchmark: Benchmark = read_json(&folder.join("benchmark.json"))?;
-    let estimates: Estimates = read_json(&folder.join("estimates.json"))?;
-    let runs = read_json(&folder.join("sample.json")).ok().map(|sample: Sample| sample.times.len());
-    Ok(Measurement {
-        name: benchmark.full_id,
-        ms: estimates.median.point_estimate / NS_PER_MS,
-        runs,
-        device: "cpu".to_owned(),
-    })
+fn is_recent(file: &Path, start: SystemTime) -> bool {
+    std::fs::metadata(file).and_then(|data| data.modified()).is_ok_and(|time| time >= start)
 }
 
 fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
@@ -101,34 +113,37 @@ fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
 mod tests {
     use super::*;
 
-    fn bench_folder(home: &Path, name: &str, ns: f64) {
+    fn bench_folder(home: &Path, name: &str, throughput: &str) {
         let folder = home.join(name).join("new");
         std::fs::create_dir_all(&folder).unwrap();
-        std::fs::write(folder.join("benchmark.json"), format!(r#"{{"full_id":"{name}"}}"#)).unwrap();
-        let estimates = format!(r#"{{"median":{{"point_estimate":{ns}}}}}"#);
-        std::fs::write(folder.join("estimates.json"), estimates).unwrap();
-        std::fs::write(folder.join("sample.json"), r#"{"iters":[1,2],"times":[5,6]}"#).unwrap();
+        let benchmark = format!(r#"{{"full_id":"{name}","throughput":{throughput}}}"#);
+        std::fs::write(folder.join("benchmark.json"), benchmark).unwrap();
+        let sample = r#"{"sampling_mode":"Flat","iters":[1.0,2.0,2.0],"times":[3e6,2e6,4e6]}"#;
+        std::fs::write(folder.join("sample.json"), sample).unwrap();
+    }
+
+    fn found(home: &Path, start: SystemTime, name: &str) -> Vec<(Samples, Option<u64>)> {
+        let mut found = Vec::new();
+        collect(home, start, name, &mut found).unwrap();
+        found
     }
 
     #[test]
-    fn medians_are_read_in_milliseconds() {
+    fn samples_are_milliseconds_of_one_iteration() {
         let home = tempfile::tempdir().unwrap();
-        bench_folder(home.path(), "norm/fwd", 2.5e6);
-        bench_folder(home.path(), "conv", 1e6);
-        let found = measurements_since(home.path(), SystemTime::UNIX_EPOCH).unwrap();
-        assert_eq!(
-            found.iter().map(|one| (one.name.as_str(), one.ms)).collect::<Vec<_>>(),
-            [("conv", 1.0), ("norm/fwd", 2.5)]
-        );
-        assert_eq!(found[0].runs, Some(2));
+        bench_folder(home.path(), "norm/fwd", r#"{"Elements":64}"#);
+        bench_folder(home.path(), "conv", "null");
+        let read = found(home.path(), SystemTime::UNIX_EPOCH, "norm/fwd");
+        assert_eq!(read, [(Samples::of("", vec![3.0, 1.0, 2.0]), Some(64))]);
+        assert_eq!(found(home.path(), SystemTime::UNIX_EPOCH, "conv")[0].1, None);
     }
 
     #[test]
     fn an_earlier_sitting_does_not_count() {
         let home = tempfile::tempdir().unwrap();
-        bench_folder(home.path(), "conv", 1e6);
+        bench_folder(home.path(), "conv", "null");
         let later = SystemTime::now() + std::time::Duration::from_mins(1);
-        assert_eq!(measurements_since(home.path(), later).unwrap(), []);
-        assert_eq!(measurements_since(&home.path().join("missing"), later).unwrap(), []);
+        assert_eq!(found(home.path(), later, "conv"), []);
+        assert_eq!(found(&home.path().join("missing"), SystemTime::UNIX_EPOCH, "conv"), []);
     }
 }

@@ -1,113 +1,129 @@
-//! The peer's side: the scripts in `bench/pytorch`, each printing one JSON object per measurement.
-//!
-//! A line gives its name outright (`name`, `ms`), or the facts that make one up:
-//! `bench`, then `config` or `part`, then the shape or the batch, in the order in which criterion builds
-//! `group/function/value`.
-//! So a bench of ours called `conv/both/64x32x28` stands beside the peer's line
-//! `{"bench": "conv", "part": "both", "shape": [64, 32, 28], "median_ms": ..}`.
+//! The peer's side: `bench/pytorch/run.py`, which prints one JSON object for each measurement.
 
-use std::fmt::Write as _;
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use serde::Deserialize;
 use xshell::Shell;
 
-use super::rows::Measurement;
+use super::effort::Effort;
+use super::process::NUM_SAMPLES;
+use super::samples::Samples;
 use crate::mistake::Mistake;
 
-const FOLDER: &str = "bench/pytorch";
+const RUN: &str = "bench/pytorch/run.py";
+const SAMPLE_PROCESS: &str = "bench/pytorch/sample_process.py";
+/// What the scripts import.
+const MODULES: [&str; 2] = ["torch", "diffusers"];
+/// Layouts of images in memory, each a setting that the peer may be at its best with.
+const MEMORY_FORMATS: [&str; 2] = ["contiguous", "channels_last"];
 
-/// Each script with its arguments.
-const CALLS: [(&str, &[&str]); 4] = [
-    ("train_step.py", &["digits"]),
-    ("train_step.py", &["unet28_b64"]),
-    ("sample.py", &["digits"]),
-    ("conv.py", &[]),
-];
+/// A Python that measures `PyTorch`.
+#[derive(Debug)]
+pub(super) struct Peer {
+    python: PathBuf,
+    root: PathBuf,
+    /// What it can measure.
+    names: Vec<String>,
+}
 
-/// Repetitions for a first impression.
-const QUICK: [&str; 2] = ["--runs", "3"];
-
-/// What a script prints; facts that are not listed here are for people.
+/// What the script prints; facts that are not listed here are for people.
 #[derive(Deserialize)]
 struct Line {
-    name: Option<String>,
-    #[serde(alias = "median_ms")]
-    ms: f64,
-    runs: Option<usize>,
-    device: Option<String>,
-    bench: Option<String>,
-    config: Option<String>,
-    part: Option<String>,
-    shape: Option<Vec<usize>>,
-    batch: Option<usize>,
+    name: String,
+    /// Milliseconds of each run, by memory format.
+    times_ms: Option<BTreeMap<String, Vec<f64>>>,
+    peak_rss_mib: Option<f64>,
 }
 
-/// Says what is missing before an hour of measuring, not after.
-pub(super) fn check(sh: &Shell, python: &Path) -> Result<()> {
-    for (script, _) in CALLS {
-        let path = sh.current_dir().join(FOLDER).join(script);
-        ensure!(path.is_file(), "the peer's script {} is missing", path.display());
+impl Peer {
+    /// Says what is missing before an hour of measuring, not after.
+    pub(super) fn new(sh: &Shell, python: &Path) -> Result<Self> {
+        let root = sh.current_dir();
+        for script in [RUN, SAMPLE_PROCESS] {
+            ensure!(root.join(script).is_file(), "the peer's script {script} is missing");
+        }
+        for module in MODULES {
+            let imports = Command::new(python).args(["-c", &format!("import {module}")]).output();
+            if !imports.is_ok_and(|output| output.status.success()) {
+                bail!(Mistake(format!(
+                    "{} cannot import {module}; give a Python that can: pip install torch diffusers",
+                    python.display()
+                )));
+            }
+        }
+        let mut peer = Self { python: python.to_path_buf(), root, names: Vec::new() };
+        peer.names = peer.run(["--list"])?.lines().map(str::to_owned).collect();
+        Ok(peer)
     }
-    let imports_torch = Command::new(python).args(["-c", "import torch"]).output();
-    if !imports_torch.is_ok_and(|output| output.status.success()) {
-        bail!(Mistake(format!("{} cannot import torch; give a Python that can", python.display())));
-    }
-    Ok(())
-}
 
-/// Runs every script and collects what it printed.
-pub(super) fn measure(sh: &Shell, python: &Path, quick: bool) -> Result<Vec<Measurement>> {
-    let mut measurements = Vec::new();
-    for (script, arguments) in CALLS {
-        let script = Path::new(FOLDER).join(script);
-        eprintln!("$ {} {} {}", python.display(), script.display(), arguments.join(" "));
-        let output = Command::new(python)
-            .arg(&script)
+    /// Milliseconds of a measurement; `None` if the peer has none of this name.
+    pub(super) fn time(&self, name: &str, threads: usize, effort: &Effort) -> Result<Option<Samples>> {
+        if !self.knows(name) {
+            return Ok(None);
+        }
+        let threads = threads.to_string();
+        let arguments = [&[name, "--threads", &threads][..], effort.peer].concat();
+        let line = parse(&self.run(arguments)?, name)?;
+        let mut samples = Samples::default();
+        for (setting, times) in line.times_ms.with_context(|| format!("no times of {name}"))? {
+            samples.extend(Samples::of(&setting, times));
+        }
+        Ok(Some(samples))
+    }
+
+    /// Peak memory in MiB, each memory format in a process of its own; `None` if the peer has none of this name.
+    pub(super) fn memory(&self, name: &str, threads: usize) -> Result<Option<Samples>> {
+        if !self.knows(name) {
+            return Ok(None);
+        }
+        let threads = threads.to_string();
+        let mut samples = Samples::default();
+        for setting in MEMORY_FORMATS {
+            let printed = self.run([name, "--threads", &threads, "--memory-format", setting])?;
+            let peak = parse(&printed, name)?.peak_rss_mib.with_context(|| format!("no peak of {name}"))?;
+            samples.extend(Samples::of(setting, vec![peak]));
+        }
+        Ok(Some(samples))
+    }
+
+    /// The process that loads `model`, samples and writes `picture`.
+    pub(super) fn sample_process(&self, model: &Path, picture: &Path, threads: usize) -> Command {
+        let mut command = Command::new(&self.python);
+        command.current_dir(&self.root).arg(SAMPLE_PROCESS).arg("--model").arg(model);
+        command.arg("--grid").arg(picture).args(["--num", NUM_SAMPLES, "--threads", &threads.to_string()]);
+        command
+    }
+
+    fn knows(&self, name: &str) -> bool {
+        self.names.iter().any(|known| known == name)
+    }
+
+    fn run<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Result<String> {
+        let output = Command::new(&self.python)
+            .arg(RUN)
             .args(arguments)
-            .args(if quick { &QUICK[..] } else { &[] })
-            .current_dir(sh.current_dir())
+            .current_dir(&self.root)
             .stderr(Stdio::inherit())
             .output()
-            .with_context(|| format!("cannot start {}", python.display()))?;
-        ensure!(output.status.success(), "{} failed ({})", script.display(), output.status);
-        let printed = String::from_utf8_lossy(&output.stdout);
-        measurements.extend(parse(&printed).with_context(|| script.display().to_string())?);
+            .with_context(|| format!("cannot start {}", self.python.display()))?;
+        ensure!(output.status.success(), "{RUN} failed ({})", output.status);
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
-    Ok(measurements)
 }
 
-/// Reads the JSON objects among the lines; other lines are for people.
-fn parse(text: &str) -> Result<Vec<Measurement>> {
-    let lines = text.lines().map(str::trim).filter(|line| line.starts_with('{'));
-    lines.map(|line| parse_line(line).with_context(|| format!("not a measurement: {line}"))).collect()
-}
-
-fn parse_line(text: &str) -> Result<Measurement> {
-    let line: Line = serde_json::from_str(text)?;
-    let name = match &line.name {
-        Some(name) => name.clone(),
-        None => name_from_facts(&line).context("it has neither `name` nor `bench`")?,
-    };
-    let device = line.device.unwrap_or_else(|| "cpu".to_owned());
-    Ok(Measurement { name, ms: line.ms, runs: line.runs, device })
-}
-
-fn name_from_facts(line: &Line) -> Option<String> {
-    let mut name = line.bench.clone()?;
-    for part in [&line.config, &line.part].into_iter().flatten() {
-        name = name + "/" + part;
+/// The measurement of this name among the lines; other lines are for people.
+fn parse(text: &str, name: &str) -> Result<Line> {
+    for line in text.lines().map(str::trim).filter(|line| line.starts_with('{')) {
+        let read: Line = serde_json::from_str(line).with_context(|| format!("not a measurement: {line}"))?;
+        if read.name == name {
+            return Ok(read);
+        }
     }
-    if let Some(shape) = &line.shape {
-        let sizes: Vec<String> = shape.iter().map(ToString::to_string).collect();
-        name = name + "/" + &sizes.join("x");
-    }
-    if let Some(batch) = line.batch {
-        write!(name, "/b{batch}").ok()?;
-    }
-    Some(name)
+    bail!("{RUN} printed no measurement of {name}")
 }
 
 #[cfg(test)]
@@ -115,28 +131,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn named_lines_are_read_among_others() {
-        let text = "torch 2.15\n{\"name\": \"step\", \"ms\": 1737.5}\n {\"name\": \"conv\", \"ms\": 2, \"runs\": 9}\n";
-        let read = parse(text).unwrap();
-        let first = Measurement { name: "step".to_owned(), ms: 1737.5, runs: None, device: "cpu".to_owned() };
-        assert_eq!(read[0], first);
-        assert_eq!(read[1].runs, Some(9));
+    fn a_line_is_found_among_others() {
+        let text =
+            "torch 2.15\n{\"name\": \"step\", \"times_ms\": {\"contiguous\": [2, 3.5]}, \"torch\": \"2\"}\n";
+        let line = parse(text, "step").unwrap();
+        assert_eq!(line.times_ms.unwrap()["contiguous"], [2.0, 3.5]);
+        assert_eq!(line.peak_rss_mib, None);
     }
 
     #[test]
-    fn facts_make_a_name() {
-        let name = |text| parse_line(text).unwrap().name;
-        let conv =
-            r#"{"bench": "conv", "shape": [64, 32, 28], "part": "both", "median_ms": 22.1, "torch": "2"}"#;
-        assert_eq!(name(conv), "conv/both/64x32x28");
-        let sample = r#"{"bench": "sample", "config": "digits", "batch": 64, "median_ms": 9.5}"#;
-        assert_eq!(name(sample), "sample/digits/b64");
+    fn another_name_or_no_name_is_no_answer() {
+        let error = |text| parse(text, "step").err().map(|error| format!("{error:#}")).unwrap();
+        assert!(error(r#"{"name": "conv"}"#).contains("no measurement of step"));
+        assert!(error(r#"{"ms": 3}"#).contains("not a measurement"));
     }
 
     #[test]
-    fn a_line_without_a_number_is_refused() {
-        let error = parse(r#"{"name": "step"}"#).unwrap_err();
-        assert!(format!("{error:#}").contains("not a measurement"), "{error:#}");
-        assert!(parse(r#"{"ms": 3}"#).is_err());
+    fn the_scripts_and_the_task_agree_on_their_names() {
+        let sh = crate::workspace::shell().unwrap();
+        for script in [RUN, SAMPLE_PROCESS] {
+            assert!(sh.current_dir().join(script).is_file(), "{script}");
+        }
     }
 }

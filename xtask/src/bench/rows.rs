@@ -1,56 +1,78 @@
-//! Measurements, and how ours and the peer's become one table.
+//! The rows of `bench.json`, and the table that a person reads.
 
 use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
 
-use serde::Serialize;
+use anyhow::{Context as _, Result};
+use serde::{Deserialize, Serialize};
 
-/// One number that somebody measured.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Measurement {
-    /// What was measured; ours and the peer's are the same question when the names are equal.
-    pub(super) name: String,
-    /// Median time in milliseconds.
-    pub(super) ms: f64,
-    /// How many timings the median is taken over, where that is known.
-    pub(super) runs: Option<usize>,
-    pub(super) device: String,
-}
+use super::samples::Samples;
 
 /// One row of `bench.json`.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Row {
-    name: String,
-    ms: f64,
-    peer_ms: Option<f64>,
-    unit: &'static str,
-    runs: Option<usize>,
-    device: String,
-    commit: String,
+    /// What was measured.
+    pub(super) name: String,
+    /// Median of ours: a time in milliseconds, or whatever `unit` says.
+    pub(super) ms: f64,
+    /// Median of the peer's under its best setting.
+    pub(super) peer_ms: Option<f64>,
+    /// `ms`, or `MiB` for memory.
+    pub(super) unit: String,
+    /// Values that our median is taken over.
+    pub(super) runs: usize,
+    pub(super) device: String,
+    pub(super) commit: String,
+    pub(super) threads: usize,
+    pub(super) peer_runs: Option<usize>,
+    /// The peer's best setting.
+    pub(super) peer_setting: Option<String>,
+    /// Whether something was measured although the machine was busy.
+    pub(super) noisy: bool,
+    /// Work of one run: multiply-adds in the scaling series, elsewhere images, rows or parameters.
+    pub(super) work: Option<u64>,
 }
 
-/// A row for each of our measurements, with the peer's of the same name and device beside it.
-pub(super) fn join(ours: &[Measurement], peers: &[Measurement], commit: &str) -> Vec<Row> {
-    ours.iter()
-        .map(|our| Row {
-            name: our.name.clone(),
-            ms: our.ms,
-            peer_ms: peers.iter().find(|peer| same_question(our, peer)).map(|peer| peer.ms),
-            unit: "ms",
-            runs: our.runs,
-            device: our.device.clone(),
-            commit: commit.to_owned(),
+/// What all rows of a sitting share.
+#[derive(Debug, Clone)]
+pub(super) struct Sitting {
+    pub(super) commit: String,
+    pub(super) threads: usize,
+}
+
+/// All that was measured of one question.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Measured {
+    pub(super) ours: Samples,
+    pub(super) peers: Samples,
+    pub(super) work: Option<u64>,
+    pub(super) noisy: bool,
+}
+
+impl Row {
+    /// The row of a question; `None` if ours was not measured.
+    pub(super) fn new(name: &str, unit: &str, measured: &Measured, sitting: &Sitting) -> Option<Self> {
+        let (ours, peers) = (measured.ours.best()?, measured.peers.best());
+        Some(Self {
+            name: name.to_owned(),
+            ms: ours.median,
+            peer_ms: peers.as_ref().map(|best| best.median),
+            unit: unit.to_owned(),
+            runs: ours.runs,
+            device: "cpu".to_owned(),
+            commit: sitting.commit.clone(),
+            threads: sitting.threads,
+            peer_runs: peers.as_ref().map(|best| best.runs),
+            peer_setting: peers.map(|best| best.setting).filter(|setting| !setting.is_empty()),
+            noisy: measured.noisy,
+            work: measured.work,
         })
-        .collect()
-}
+    }
 
-/// Names of what the peer measured and we did not.
-pub(super) fn without_ours<'a>(ours: &[Measurement], peers: &'a [Measurement]) -> Vec<&'a str> {
-    let unmatched = peers.iter().filter(|peer| !ours.iter().any(|our| same_question(our, peer)));
-    unmatched.map(|peer| peer.name.as_str()).collect()
-}
-
-fn same_question(our: &Measurement, peer: &Measurement) -> bool {
-    our.name == peer.name && our.device == peer.device
+    /// Ours over the peer's.
+    pub(super) fn ratio(&self) -> Option<f64> {
+        self.peer_ms.map(|peer| self.ms / peer)
+    }
 }
 
 /// The rows as text for a terminal.
@@ -61,50 +83,80 @@ pub(super) fn table(rows: &[Row]) -> String {
     }
     let width = rows.iter().map(|row| row.name.len()).max().unwrap_or(0).max(4);
     // Writing to a String cannot fail.
-    let _ = writeln!(text, "{:width$}  {:>10}  {:>10}  {:>10}", "name", "ms", "peer ms", "ours/peer");
+    let _ = writeln!(text, "{:width$}  {:>10}  {:>10}       {:>9}", "name", "ours", "peer", "ours/peer");
     for row in rows {
         let peer = row.peer_ms.map_or_else(String::new, |ms| format!("{ms:.3}"));
-        let ratio = row.peer_ms.map_or_else(String::new, |ms| format!("{:.2}", row.ms / ms));
-        let _ = writeln!(text, "{:width$}  {:>10.3}  {peer:>10}  {ratio:>10}", row.name, row.ms);
+        let ratio = row.ratio().map_or_else(String::new, |ratio| format!("{ratio:.2}"));
+        let (name, ms, unit) = (&row.name, row.ms, &row.unit);
+        let mark = if row.noisy { "  noisy" } else { "" };
+        let _ = writeln!(text, "{name:width$}  {ms:>10.3}  {peer:>10}  {unit:<3}  {ratio:>9}{mark}");
     }
     text
 }
 
+/// The file of the newest sitting.
+pub(super) fn path(target: &Path) -> PathBuf {
+    target.join("xtask").join("bench.json")
+}
+
+/// Writes the rows beside their place and renames them, so that an interruption leaves the file whole.
+pub(super) fn write(path: &Path, rows: &[Row]) -> Result<()> {
+    let shown = path.display();
+    let folder = path.parent().unwrap_or(Path::new("."));
+    std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    let text = serde_json::to_string_pretty(rows).context("cannot write the rows as JSON")?;
+    let beside = path.with_extension("json.partial");
+    std::fs::write(&beside, text + "\n").with_context(|| format!("cannot write {}", beside.display()))?;
+    std::fs::rename(&beside, path).with_context(|| format!("cannot write {shown}"))
+}
+
+/// Reads what [`write`] wrote.
+pub(super) fn read(path: &Path) -> Result<Vec<Row>> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    serde_json::from_str(&text)
+        .with_context(|| format!("{} is not what this task writes: measure again", path.display()))
+}
+
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn measured(name: &str, ms: f64) -> Measurement {
-        Measurement { name: name.to_owned(), ms, runs: None, device: "cpu".to_owned() }
+    pub(in crate::bench) fn row(name: &str, ours: f64, peer: Option<f64>, work: Option<u64>) -> Row {
+        let peers = peer.map_or_else(Samples::default, |peer| Samples::of("contiguous", vec![peer]));
+        let measured = Measured { ours: Samples::of("", vec![ours]), peers, work, noisy: false };
+        let sitting = Sitting { commit: "abc".to_owned(), threads: 2 };
+        Row::new(name, "ms", &measured, &sitting).unwrap()
     }
 
     #[test]
-    fn rows_join_by_name() {
-        let ours = [measured("conv/a", 2.0), measured("conv/b", 3.0)];
-        let peers = [measured("conv/b", 6.0), measured("step", 1700.0)];
-        let rows = join(&ours, &peers, "abc");
-        assert_eq!(rows.iter().map(|row| row.peer_ms).collect::<Vec<_>>(), [None, Some(6.0)]);
-        assert_eq!(without_ours(&ours, &peers), ["step"]);
-    }
-
-    #[test]
-    fn another_device_is_another_question() {
-        let peer = Measurement { device: "cuda".to_owned(), ..measured("conv/a", 1.0) };
-        assert_eq!(join(&[measured("conv/a", 2.0)], &[peer], "abc")[0].peer_ms, None);
+    fn a_row_needs_a_measurement_of_ours() {
+        let sitting = Sitting { commit: "abc".to_owned(), threads: 2 };
+        let measured = Measured { peers: Samples::of("contiguous", vec![1.0]), ..Measured::default() };
+        assert_eq!(Row::new("step", "ms", &measured, &sitting), None);
     }
 
     #[test]
     fn the_table_leaves_unknown_numbers_empty() {
-        let text = table(&join(&[measured("conv", 2.0)], &[], "abc"));
-        assert_eq!(text.lines().nth(1).map(str::trim_end), Some("conv       2.000"));
+        let text = table(&[row("conv", 2.0, None, None), row("step", 3.0, Some(6.0), None)]);
+        let lines: Vec<&str> = text.lines().map(str::trim_end).collect();
+        assert_eq!(lines[1], "conv       2.000              ms");
+        assert_eq!(lines[2], "step       3.000       6.000  ms        0.50");
         assert_eq!(table(&[]), "");
     }
 
     #[test]
     fn json_rows_have_the_published_keys() {
-        let row = &join(&[measured("conv", 2.0)], &[], "abc")[0];
-        let text = serde_json::to_string(row).unwrap();
-        let expected = r#"{"name":"conv","ms":2.0,"peer_ms":null,"unit":"ms","runs":null,"device":"cpu","commit":"abc"}"#;
+        let text = serde_json::to_string(&row("conv", 2.0, None, None)).unwrap();
+        let expected = r#"{"name":"conv","ms":2.0,"peer_ms":null,"unit":"ms","runs":1,"device":"cpu","commit":"abc","threads":2,"peer_runs":null,"peer_setting":null,"noisy":false,"work":null}"#;
         assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn rows_survive_the_file() {
+        let home = tempfile::tempdir().unwrap();
+        let path = path(home.path());
+        let rows = [row("conv", 2.0, Some(4.0), Some(64))];
+        write(&path, &rows).unwrap();
+        assert_eq!(read(&path).unwrap(), rows);
     }
 }

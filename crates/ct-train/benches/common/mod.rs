@@ -1,0 +1,76 @@
+//! The networks of `bench/networks.toml` and the `digits` preset, each with its batch, optimizer and recipe.
+
+use std::sync::Arc;
+
+use candle_core::Device;
+use ct_data::{Dataset, LoadOptions, Source};
+use ct_model::{Network, NetworkConfig, NoiseRange, UNet2DConfig};
+use ct_random::{Purpose, Stream};
+use ct_train::{OptimizerKind, Recipe, TrainConfig, Trainer};
+
+const NETWORKS: &str = include_str!("../../../../bench/networks.toml");
+const DIGITS: &str = include_str!("../../../../presets/digits.toml");
+
+/// Images that a network of the benches is trained on.
+const NUM_IMAGES: usize = 512;
+
+/// A trainer by its name: `unet28_b64`, `unet32_b16` or `digits_b64`.
+pub(crate) fn named(name: &str) -> Trainer {
+    match name {
+        "unet28_b64" => unet(&network("unet28"), 64),
+        "unet32_b16" => unet(&network("unet32"), 16),
+        _ => digits(),
+    }
+}
+
+/// A trainer on random images: improved consistency training with `AdamW` and one average of the weights.
+pub(crate) fn unet(config: &UNet2DConfig, batch_size: usize) -> Trainer {
+    let train = TrainConfig {
+        recipe: Recipe::Ict,
+        optimizer: OptimizerKind::Adamw,
+        batch_size,
+        ..Default::default()
+    };
+    let network = NetworkConfig::from(config.clone()).build().unwrap();
+    let data = random_images(network.sample_shape());
+    trainer(network, data, NoiseRange::default(), train)
+}
+
+/// The `digits` preset without the part in which it trains a denoiser, so that every step has a teacher.
+fn digits() -> Trainer {
+    let preset: toml::Table = DIGITS.parse().unwrap();
+    let mut train: TrainConfig = preset["train"].clone().try_into().unwrap();
+    train.ect.pretrain = 0.0;
+    let sigma_max = preset["noise"]["sigma_max"].as_float().unwrap();
+    let source: Source = preset["data"]["source"].as_str().unwrap().parse().unwrap();
+    let data = source.load(&LoadOptions::default()).unwrap();
+    let config: UNet2DConfig = preset["model"]["unet"].clone().try_into().unwrap();
+    let [channels, height, width] = *data.sample_shape() else { unreachable!("digits are images") };
+    let network = NetworkConfig::from(config.for_samples(channels, height, width)).build().unwrap();
+    trainer(network, data, NoiseRange { sigma_max, ..NoiseRange::default() }, train)
+}
+
+/// A network of `bench/networks.toml`.
+pub(crate) fn network(name: &str) -> UNet2DConfig {
+    let networks: toml::Table = NETWORKS.parse().unwrap();
+    networks[name].clone().try_into().unwrap()
+}
+
+fn trainer(network: Arc<dyn Network>, data: Dataset, range: NoiseRange, config: TrainConfig) -> Trainer {
+    let range = NoiseRange { sigma_data: data.std(), ..range };
+    Trainer::new(network, Arc::new(data), range, config, 0, false, &Device::Cpu).unwrap()
+}
+
+fn random_images(shape: &[usize]) -> Dataset {
+    let [channels, height, width] = *shape else { unreachable!("UNets take images") };
+    let mut stream = Stream::new(0, Purpose::Data, 0, 0);
+    let words = NUM_IMAGES * channels * height * width / 4;
+    let pixels = (0..words).flat_map(|_| stream.next_u32().to_le_bytes()).collect();
+    Dataset::from_images("random", [channels, height, width], pixels).unwrap()
+}
+
+/// Starts the pool that `ct` works with; `CT_BENCH_THREADS` sets its size.
+pub(crate) fn start_threads() {
+    let threads = std::env::var("CT_BENCH_THREADS").ok().map_or(0, |text| text.parse().unwrap());
+    rayon::ThreadPoolBuilder::new().num_threads(threads).use_current_thread().build_global().unwrap();
+}
