@@ -17,7 +17,7 @@ use super::super::gemm::{Ahead, Slab, Sums, Target, column_product, row_product}
 use super::super::{ConvShape, Gradients};
 use super::tiles::Tiling;
 use super::transform::{INS, input_transposed_2d, output_transposed_2d};
-use super::weights::{self, Axes};
+use super::weights::{self, Axes, Points};
 use super::{Inputs, chunk_blocks, slab_stride};
 use crate::cpu::parallel::{self, Shared};
 use crate::cpu::scratch::Scratch;
@@ -45,6 +45,9 @@ pub(in super::super) fn backward(
 ) {
     debug_assert!(super::applies(s));
     debug_assert!(out.dx_plus.is_none());
+    if super::has_few_tiles(s) {
+        return backward_few(isa, s, x, w, dy, out);
+    }
     let Gradients { dx, dw, db, .. } = out;
     let strands = strand_count(s);
     let point_stride = weights::point_stride(s.c_in, s.c_out);
@@ -103,8 +106,9 @@ pub(in super::super) fn backward(
                     first: first_image * per_image + start,
                     tiles,
                     in_blocks: [first_block, first_block + part_blocks],
+                    chunk,
                     x: x.as_ptr(),
-                    u: u.as_ptr(),
+                    points: Points::Ready(u.as_ptr()),
                     dy: dy.as_ptr(),
                     dx: dx.map_or(std::ptr::null_mut(), Shared::get),
                     du: if wants_dw {
@@ -119,6 +123,7 @@ pub(in super::super) fn backward(
                     } else {
                         std::ptr::null_mut()
                     },
+                    dw: None,
                     accumulate: block > 0,
                     m: m.as_mut_ptr(),
                     v: v.as_mut_ptr(),
@@ -143,6 +148,70 @@ pub(in super::super) fn backward(
     }
 }
 
+/// As [`backward`], for few tiles and many channels: each task does all tiles for a part of the input channels.
+///
+/// It transforms the weights chunk by chunk, and each chunk's gradients back at once: matrices at the points are
+/// four times as large as weights, and would cost more to send through memory than to multiply.
+fn backward_few(isa: Isa, s: &ConvShape, x: &[f32], w: &[f32], dy: &[f32], out: Gradients<'_>) {
+    let Gradients { dx, dw, mut db, .. } = out;
+    let tiling = Tiling::new(s);
+    let (tiles, in_blocks) = (tiling.count(), s.c_in / BLOCK);
+    let chunk = super::FEW_CHUNK.min(in_blocks);
+    let chunks = in_blocks.div_ceil(chunk);
+    let parts = rayon::current_num_threads().min(chunks);
+    if let Some(db) = db.as_deref_mut() {
+        db.fill(0.0);
+    }
+    let (dx, dw, db) = (dx.map(Shared::new), dw.map(Shared::new), db.map(Shared::new));
+    parallel::for_each(parts, |part| {
+        let (first_chunk, part_chunks) = parallel::part(chunks, parts, part);
+        let first_block = first_chunk * chunk;
+        let last_block = ((first_chunk + part_chunks) * chunk).min(in_blocks);
+        let m_len = INS * slab_stride(s.c_out / BLOCK, tiles);
+        let v_len = INS * slab_stride(chunk, tiles);
+        let u_len = INS * weights::point_stride(chunk * BLOCK, s.c_out);
+        let mut scratch = Scratch::take(m_len + v_len + 2 * u_len + s.c_in.max(s.c_out) + s.c_in);
+        let (m, rest) = scratch.slice_mut().split_at_mut(m_len);
+        let (v, rest) = rest.split_at_mut(v_len);
+        let (u, rest) = rest.split_at_mut(u_len);
+        let (du, rest) = rest.split_at_mut(u_len);
+        let (zeros, sink) = rest.split_at_mut(s.c_in.max(s.c_out));
+        zeros.fill(0.0);
+        if let Some(dx) = dx {
+            let pixels = s.batch * s.height * s.width;
+            // SAFETY: dx has the length of x, and this task owns these channels of it.
+            unsafe {
+                let dx = dx.part(0, pixels * s.c_in).add(first_block * BLOCK);
+                clear(dx, pixels, s.c_in, (last_block - first_block) * BLOCK);
+            }
+        }
+        let job = Block {
+            tiling,
+            c_in: s.c_in,
+            c_out: s.c_out,
+            first: 0,
+            tiles,
+            in_blocks: [first_block, last_block],
+            chunk,
+            x: x.as_ptr(),
+            points: Points::Made { w, panel: isa.panel(), u: u.as_mut_ptr() },
+            dy: dy.as_ptr(),
+            dx: dx.map_or(std::ptr::null_mut(), Shared::get),
+            du: if dw.is_some() { du.as_mut_ptr() } else { std::ptr::null_mut() },
+            db: db.filter(|_| part == 0).map_or(std::ptr::null_mut(), Shared::get),
+            dw,
+            accumulate: false,
+            m: m.as_mut_ptr(),
+            v: v.as_mut_ptr(),
+            zeros: zeros.as_mut_ptr(),
+            sink: sink.as_mut_ptr(),
+            ahead: [Ahead::NONE; 2],
+        };
+        // SAFETY: as in `backward`; parts write different channels of dx and dw, and the first alone db.
+        unsafe { isa.invoke(job) }
+    });
+}
+
 /// Sets `channels` channels of `pixels` pixels to zero.
 ///
 /// # Safety
@@ -162,19 +231,23 @@ unsafe fn clear(first: *mut f32, pixels: usize, stride: usize, channels: usize) 
 /// A range of tiles of one strand, and of blocks of input channels, with working memory:
 /// m: 36 slabs of `c_out`, v: 36 slabs of a chunk, zeros: the larger of `c_in` and `c_out`, sink: `c_in`.
 /// `dx`, `du` and `db` are null where not wanted.
-struct Block {
+struct Block<'a> {
     tiling: Tiling,
     c_in: usize,
     c_out: usize,
     first: usize,
     tiles: usize,
     in_blocks: [usize; 2],
+    /// Blocks of input channels that are worked on at a time.
+    chunk: usize,
     x: *const f32,
-    u: *const f32,
+    points: Points<'a>,
     dy: *const f32,
     dx: *mut f32,
     du: *mut f32,
     db: *mut f32,
+    /// Where each chunk's gradients go from `du`, which then holds one chunk alone.
+    dw: Option<Shared>,
     accumulate: bool,
     m: *mut f32,
     v: *mut f32,
@@ -184,7 +257,7 @@ struct Block {
     ahead: [Ahead; 2],
 }
 
-impl Job for Block {
+impl Job for Block<'_> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
         debug_assert!(self.tiles > 0 && self.first + self.tiles <= self.tiling.count());
@@ -192,15 +265,25 @@ impl Job for Block {
         // SAFETY: the job's contract.
         unsafe {
             self.outputs_to_points::<S>();
-            let point_stride = weights::point_stride(self.c_in, self.c_out);
+            let axes = Axes::backward(self.c_in, self.c_out);
             let slab_block = self.tiles * BLOCK;
             let m_stride = slab_stride(self.c_out / BLOCK, self.tiles);
             let [mut block, end] = self.in_blocks;
-            let chunk = chunk_blocks(self.c_out);
-            let products = (end - block).div_ceil(chunk) * INS;
+            let products = (end - block).div_ceil(self.chunk) * INS;
             let mut product = 0;
             while block < end && !(self.dx.is_null() && self.du.is_null()) {
-                let blocks = (end - block).min(chunk);
+                let blocks = (end - block).min(self.chunk);
+                let (u, u_stride) = if self.dx.is_null() {
+                    (std::ptr::null(), 0)
+                } else {
+                    self.points.chunk::<S>(axes, block, blocks)
+                };
+                let (du, du_stride) = if self.dw.is_some() || self.du.is_null() {
+                    (self.du, weights::point_stride(blocks * BLOCK, self.c_out))
+                } else {
+                    let du = self.du.add(block * BLOCK * self.c_out);
+                    (du, weights::point_stride(self.c_in, self.c_out))
+                };
                 let v_stride = slab_stride(blocks, self.tiles);
                 if !self.du.is_null() {
                     let inputs = Inputs {
@@ -217,7 +300,7 @@ impl Job for Block {
                     let m = Slab { ptr: self.m.add(point * m_stride), block_stride: slab_block };
                     let v = self.v.add(point * v_stride);
                     if !self.du.is_null() {
-                        let du = self.du.add(point * point_stride + block * BLOCK * self.c_out);
+                        let du = du.add(point * du_stride);
                         let v = Slab { ptr: v, block_stride: slab_block };
                         let du = Sums { ptr: du, row_stride: self.c_out, accumulate: self.accumulate };
                         column_product::<S>(v, blocks, m, self.c_out / BLOCK, self.tiles, du);
@@ -231,11 +314,15 @@ impl Job for Block {
                             bias: std::ptr::null(),
                             plus: std::ptr::null(),
                         };
-                        let u = self.u.add(point * point_stride + block * BLOCK * self.c_out);
+                        let u = u.add(point * u_stride);
                         let ahead = self.ahead[product % 2].part(product / 2, products / 2);
                         row_product::<S>(m, self.tiles, self.c_out, u, v, ahead);
                         product += 1;
                     }
+                }
+                if let Some(dw) = self.dw {
+                    let (sizes, rows) = ([self.c_in, self.c_out], [block * BLOCK, blocks * BLOCK]);
+                    weights::gradient_of_chunk::<S>(sizes, du, du_stride, rows, dw.get());
                 }
                 if !self.dx.is_null() {
                     self.points_to_inputs::<S>(block, blocks, v_stride);
@@ -246,7 +333,7 @@ impl Job for Block {
     }
 }
 
-impl Block {
+impl Block<'_> {
     /// `dM = A dY A^T` for all output channels, and `db += sum dY` on the way.
     #[inline(always)]
     unsafe fn outputs_to_points<S: Simd>(&self) {

@@ -41,6 +41,17 @@ pub(super) fn applies(s: &ConvShape) -> bool {
         && 3 * products <= 2 * 9 * height * width
 }
 
+/// Blocks of channels that are worked on at a time where there are few tiles.
+const FEW_CHUNK: usize = 2;
+
+/// Whether the weights at the points weigh more than everything that is done with them.
+fn has_few_tiles(s: &ConvShape) -> bool {
+    const FEW_TILES: usize = 128;
+    const MANY_WEIGHTS: usize = 64 * 64;
+    s.batch * s.out_height().div_ceil(4) * s.out_width().div_ceil(4) <= FEW_TILES
+        && s.c_in * s.c_out >= MANY_WEIGHTS
+}
+
 /// Floats from one point's slab to the next; the odd cache line avoids conflicts in the cache.
 fn slab_stride(blocks: usize, tiles: usize) -> usize {
     (blocks * tiles + 1) * BLOCK

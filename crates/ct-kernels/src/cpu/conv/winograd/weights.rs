@@ -44,11 +44,70 @@ pub(super) fn transform(isa: Isa, axes: Axes, w: &[f32], u: &mut [f32]) {
     let u = Shared::new(u);
     parallel::for_each(column_blocks * parts, |i| {
         let (first_row, rows) = parallel::part(axes.rows, parts, i % parts);
-        let job =
-            Transform { axes, w, u: u.get(), stride, panel: isa.panel(), block: i / parts, first_row, rows };
+        let job = Transform {
+            axes,
+            w,
+            u: u.get(),
+            stride,
+            panel: isa.panel(),
+            first_column: 0,
+            block: i / parts,
+            first_row,
+            rows,
+        };
         // SAFETY: the length of `u` was checked, and each task writes its own columns and rows of it.
         unsafe { isa.invoke(job) }
     });
+}
+
+/// Where the transformed weights of a chunk of columns come from.
+#[derive(Clone, Copy)]
+pub(super) enum Points<'a> {
+    /// All of them were made before.
+    Ready(*const f32),
+    /// They are made when they are wanted, into memory for 36 matrices of one chunk.
+    Made { w: &'a [f32], panel: usize, u: *mut f32 },
+}
+
+impl Points<'_> {
+    /// The panels of `blocks` blocks of columns, from `block` on, and the floats from point to point.
+    ///
+    /// # Safety
+    /// Called from a job for `S`; the weights, and the memory for what is made, fit the axes.
+    #[inline(always)]
+    pub(super) unsafe fn chunk<S: Simd>(
+        self,
+        axes: Axes,
+        block: usize,
+        blocks: usize,
+    ) -> (*const f32, usize) {
+        match self {
+            // SAFETY: the block is one of the matrices'.
+            Self::Ready(u) => unsafe {
+                (u.add(block * BLOCK * axes.rows), point_stride(axes.columns, axes.rows))
+            },
+            Self::Made { w, panel, u } => {
+                let stride = point_stride(blocks * BLOCK, axes.rows);
+                for block_of_chunk in block..block + blocks {
+                    // SAFETY: the memory has room for the chunk.
+                    unsafe {
+                        S::invoke(Transform {
+                            axes,
+                            w,
+                            u,
+                            stride,
+                            panel,
+                            first_column: block * BLOCK,
+                            block: block_of_chunk,
+                            first_row: 0,
+                            rows: axes.rows,
+                        });
+                    }
+                }
+                (u.cast_const(), stride)
+            }
+        }
+    }
 }
 
 /// One block of columns, for a range of rows.
@@ -58,6 +117,8 @@ struct Transform<'a> {
     u: *mut f32,
     stride: usize,
     panel: usize,
+    /// Column that `u` begins with; it begins a panel.
+    first_column: usize,
     block: usize,
     first_row: usize,
     rows: usize,
@@ -79,7 +140,7 @@ impl Job for Transform<'_> {
                     taps[lane] = value;
                 }
             }
-            let offset = panel_start * axes.rows + row * panel + (first - panel_start);
+            let offset = (panel_start - self.first_column) * axes.rows + row * panel + (first - panel_start);
             debug_assert!(offset + BLOCK <= self.stride && row < axes.rows);
             for lane in (0..BLOCK).step_by(S::LANES) {
                 // SAFETY: `lane + LANES <= 16`, and `offset + lane` lies in the panels of each of the 36 matrices.
@@ -130,10 +191,44 @@ pub(super) fn gradient(
             block: i / ranges,
             first_row,
             rows,
+            first_channel: 0,
         };
         // SAFETY: the lengths were checked, and each task writes its own channels of `dw`.
         unsafe { isa.invoke(job) }
     });
+}
+
+/// Transforms the gradient at the points of a chunk of `rows` input channels, from `first_row` on, into `dw`.
+///
+/// # Safety
+/// Called from a job for `S`; `du` holds 36 matrices [rows, out], `stride` apart, and `dw` all weights,
+/// of which nothing else writes these channels meanwhile.
+#[inline(always)]
+pub(super) unsafe fn gradient_of_chunk<S: Simd>(
+    [c_in, c_out]: [usize; 2],
+    du: *const f32,
+    stride: usize,
+    [first_row, rows]: [usize; 2],
+    dw: *mut f32,
+) {
+    for block in 0..c_out / BLOCK {
+        let (partials, parts, part_stride, first_channel) = (du, 1, 0, first_row);
+        let job = Gradient {
+            c_in,
+            c_out,
+            partials,
+            parts,
+            part_stride,
+            stride,
+            dw,
+            block,
+            first_row,
+            rows,
+            first_channel,
+        };
+        // SAFETY: passed on from the caller.
+        unsafe { S::invoke(job) }
+    }
 }
 
 /// One block of output channels, for a range of input channels.
@@ -148,6 +243,8 @@ struct Gradient {
     block: usize,
     first_row: usize,
     rows: usize,
+    /// Input channel that the partial gradients begin with.
+    first_channel: usize,
 }
 
 impl Job for Gradient {
@@ -160,7 +257,7 @@ impl Job for Gradient {
             for lane in (0..BLOCK).step_by(S::LANES) {
                 // SAFETY: `first + lane + LANES <= c_out` and `row < c_in`, so every offset is inside its matrix.
                 unsafe {
-                    let source = self.partials.add(row * self.c_out + first + lane);
+                    let source = self.partials.add((row - self.first_channel) * self.c_out + first + lane);
                     let target = filters.as_mut_ptr().cast::<f32>().add(lane);
                     weight_transposed_2d::<S>(
                         #[inline(always)]
