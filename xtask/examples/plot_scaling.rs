@@ -82,14 +82,10 @@ fn draw(panels: &[Panel]) -> Result<Vec<u8>> {
         let area = BitMapBackend::with_buffer(&mut pixels, (WIDTH, HEIGHT)).into_drawing_area();
         area.fill(&WHITE)?;
         let heading = ("sans-serif", 24).into_font().color(&INK);
-        let area = area
-            .margin(14, 6, 0, 0)
-            .titled("Training step: time per multiply-add, f32 on the CPU", heading)?;
-        let top = 1.15
-            * panels
-                .iter()
-                .flat_map(|panel| panel.ours.iter().chain(&panel.peer))
-                .fold(0.0, |m, p| p.1.max(m));
+        let title = "Training step: time per multiply-add, f32 on the CPU";
+        let area = area.margin(14, 6, 0, 0).titled(title, heading)?;
+        let points = panels.iter().flat_map(|panel| panel.ours.iter().chain(&panel.peer));
+        let top = 1.15 * points.fold(0.0, |top, point| point.1.max(top));
         for (area, panel) in area.split_evenly((1, panels.len())).iter().zip(panels) {
             draw_panel(area, panel, top)?;
         }
