@@ -158,7 +158,7 @@ impl Head {
         let b = Rows { ptr: transposed.as_ptr(), stride };
         // SAFETY: the lengths were checked; the stride is whole vectors.
         unsafe {
-            product::<S>(a, b, Rows { ptr: to.as_mut_ptr(), stride }, [queries, self.sizes.dim(), stride])
+            product::<S>(a, b, Rows { ptr: to.as_mut_ptr(), stride }, [queries, self.sizes.dim(), stride]);
         }
     }
 }

@@ -39,7 +39,7 @@ pub(in super::super) fn backward(
     if let Some(dx) = dx {
         match mirrored {
             Some(m) if narrow::applies(&m) => {
-                narrow::forward(isa, &m, dy, w, View::Mirrored, Addends::default(), dx)
+                narrow::forward(isa, &m, dy, w, View::Mirrored, Addends::default(), dx);
             }
             Some(m) => forward_view(isa, &m, dy, w, View::Mirrored, Addends::default(), dx),
             None => scatter_input_gradient(isa, s, w, dy, dx),
