@@ -255,7 +255,7 @@ struct Forward<'a> {
 
 impl Job for Forward<'_> {
     #[inline(always)]
-    unsafe fn run<S: Simd>(self) {
+    unsafe fn run<S: Simd>(mut self) {
         // SAFETY: the job's contract.
         unsafe {
             self.statistics::<S>();
@@ -277,8 +277,8 @@ impl Forward<'_> {
     /// Mean and inverse standard deviation of each group, in two passes.
     #[inline(always)]
     #[expect(clippy::cast_possible_truncation, reason = "computed in f64, kept in f32")]
-    unsafe fn statistics<S: Simd>(&self) {
-        let Self { sample, s, b, .. } = *self;
+    unsafe fn statistics<S: Simd>(&mut self) {
+        let (sample, s, b) = (self.sample, self.s, self.b);
         let sizes = sample.sizes;
         let Sizes { pixels, channels, groups, .. } = sizes;
         let mut totals = vec![0.0f64; channels];
@@ -294,15 +294,12 @@ impl Forward<'_> {
         // SAFETY: as above.
         unsafe { sample.add_moments::<S>(centre.slice(), true, &mut totals) }
         let variances = sizes.group_means(|c| totals[c]);
-        let stats = self.stats.as_ptr().cast_mut();
+        let (mean, rstd) = self.stats.split_at_mut(groups);
         for g in 0..groups {
             // The centre was rounded to f32; without t, what that took from the mean is put back here.
             let off = if s.added.is_some() { 0.0 } else { means[g] - f64::from(means[g] as f32) };
-            // SAFETY: the statistics of this sample are this job's, and hold two numbers for each group.
-            unsafe {
-                *stats.add(g) = means[g] as f32;
-                *stats.add(groups + g) = (1.0 / (variances[g] - off * off + self.config.eps).sqrt()) as f32;
-            }
+            mean[g] = means[g] as f32;
+            rstd[g] = (1.0 / (variances[g] - off * off + self.config.eps).sqrt()) as f32;
         }
     }
 
