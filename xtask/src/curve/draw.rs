@@ -203,7 +203,14 @@ fn ticks(low: f64, high: f64) -> Vec<(f64, String)> {
     let many = high / low > 1e4;
     let mantissas: &[f64] = if many { &[1.0] } else { &[1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0] };
     (-12..=6)
-        .flat_map(|power| mantissas.iter().map(move |mantissa| mantissa * 10f64.powi(power)))
+        .flat_map(|power: i32| {
+            // A division by a power of ten gives the nearest number, which prints as it should; a product need not.
+            let scaled = move |mantissa: &f64| match power {
+                ..0 => mantissa / 10f64.powi(-power),
+                _ => mantissa * 10f64.powi(power),
+            };
+            mantissas.iter().map(scaled)
+        })
         .filter(|value| (low * 0.999..=high * 1.001).contains(value))
         .map(|value| (value, if many { format!("{value:.0e}") } else { format!("{value}") }))
         .filter(|(_, text)| !many || text.ends_with(['0', '2', '4', '6', '8']))
