@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result, anyhow};
 use image::RgbImage;
 use noto_sans_mono_bitmap::{FontWeight, RasterHeight, get_raster, get_raster_width};
 use plotters::prelude::{
-    BitMapBackend, ChartBuilder, IntoDrawingArea as _, IntoLogRange as _, LineSeries, PathElement, RGBColor,
+    BitMapBackend, ChartBuilder, Circle, IntoDrawingArea as _, IntoLogRange as _, PathElement, RGBColor,
     Rectangle, ShapeStyle, WHITE,
 };
 
@@ -18,6 +18,10 @@ const RIGHT: i32 = 1050;
 const UPPER: [i32; 2] = [66, 430];
 const LOWER: [i32; 2] = [500, 800];
 
+/// The range of differences that is shown.
+const DIFFERENCES: [f64; 2] = [1e-9, 3.0];
+/// Rounding of a loss that is reported in f32, relative to it.
+const ROUNDING: f64 = 6e-8;
 /// Steps in the window of the mean.
 const WINDOW: usize = 20;
 
@@ -89,9 +93,9 @@ const KEYS: [(i32, i32, RGBColor, &str); 7] = [
     (590, 116, ORANGE, "ct, strict kernels"),
     (590, 140, GREEN, "PyTorch, same start and same noise"),
     (590, 164, GREY, "ct, fast, another seed"),
-    (590, 722, GREY, "fast against another seed: noise"),
-    (590, 746, GREEN, "fast against PyTorch"),
-    (590, 770, ORANGE, "fast against strict"),
+    (590, 594, GREY, "fast against another seed: noise"),
+    (590, 614, GREEN, "fast against PyTorch"),
+    (590, 634, ORANGE, "fast against strict"),
 ];
 
 fn words(steps: usize) -> Vec<Label> {
@@ -102,6 +106,9 @@ fn words(steps: usize) -> Vec<Label> {
         label(LEFT, 474, &format!("Relative difference of the losses, mean of the last {WINDOW}"), LARGE),
         label(i32::midpoint(LEFT, RIGHT) - 20, 842, "step", SMALL),
     ];
+    let text = "rounding of f32";
+    let below = row(LOWER, DIFFERENCES, ROUNDING) + 12;
+    all.push(label(RIGHT - width(text, SMALL) - 6, below, text, SMALL));
     all.extend(KEYS.map(|(x, y, _, text)| label(x + 36, y, text, SMALL)));
     all
 }
@@ -110,12 +117,10 @@ fn words(steps: usize) -> Vec<Label> {
 fn losses(curves: [(&Curve, RGBColor); 4]) -> Panel {
     let lines = curves.map(|(curve, colour)| {
         // What is drawn last lies on top: the lines below are wider, so that they can be seen.
-        let width = if colour == BLUE {
-            2
+        let width = if colour == GREEN {
+            8
         } else if colour == ORANGE {
-            4
-        } else if colour == GREEN {
-            7
+            5
         } else {
             2
         };
@@ -128,16 +133,15 @@ fn losses(curves: [(&Curve, RGBColor); 4]) -> Panel {
 
 /// The differences, smoothed alike. A loss is reported in f32, so less than its rounding cannot be told.
 fn differences(curves: [(Vec<f64>, RGBColor); 3]) -> Panel {
-    const LEAST: f64 = 1e-9;
     let lines = curves.map(|(values, colour)| {
-        let visible: Vec<f64> = smooth(&values, WINDOW).into_iter().map(|value| value.max(LEAST)).collect();
+        let visible: Vec<f64> =
+            smooth(&values, WINDOW).into_iter().map(|value| value.max(DIFFERENCES[0])).collect();
         (points(&visible), colour, 2)
     });
-    let rounding = f64::from(f32::EPSILON) / 2.0;
     let last = lines[0].0.last().map_or(1.0, |point| point.0);
-    let mut all = vec![(vec![(0.0, rounding), (last, rounding)], INK, 1)];
+    let mut all = vec![(vec![(0.0, ROUNDING), (last, ROUNDING)], INK, 1)];
     all.extend(lines);
-    Panel { rows: LOWER, range: [LEAST, 10.0], lines: all }
+    Panel { rows: LOWER, range: DIFFERENCES, lines: all }
 }
 
 fn points(values: &[f64]) -> Line {
@@ -154,18 +158,12 @@ fn draw_panel(root: &Root<'_>, panel: &Panel, last: f64, labels: &mut Vec<Label>
         .build_cartesian_2d(0.0..last, (low..high).log_scale())
         .context("cannot draw")?;
     let faint = ShapeStyle::from(&FAINT).stroke_width(1);
-    let row = |value: f64| {
-        // Within a panel, so it fits.
-        #[expect(clippy::cast_possible_truncation, reason = "pixels of a picture")]
-        let down = ((high / value).ln() / (high / low).ln() * f64::from(bottom - top)).round() as i32;
-        top + down
-    };
     for (value, text) in ticks(low, high) {
         chart
             .draw_series([PathElement::new(vec![(0.0, value), (last, value)], faint)])
             .context("cannot draw")?;
         let x = LEFT - 10 - width(&text, SMALL);
-        labels.push(Label { x, y: row(value), text, size: SMALL, colour: INK });
+        labels.push(Label { x, y: row(panel.rows, panel.range, value), text, size: SMALL, colour: INK });
     }
     for part in 0..=5u32 {
         let step = last * f64::from(part) / 5.0;
@@ -184,21 +182,32 @@ fn draw_panel(root: &Root<'_>, panel: &Panel, last: f64, labels: &mut Vec<Label>
         });
     }
     for (line, colour, width) in &panel.lines {
-        let style = ShapeStyle::from(colour).stroke_width(*width);
-        chart.draw_series(LineSeries::new(line.iter().copied(), style)).context("cannot draw")?;
+        let style = ShapeStyle::from(colour);
+        // Stroke by stroke, and a dot at each joint: the joints of one thick line would have spikes.
+        let strokes = line.windows(2).map(|ends| PathElement::new(ends, style.stroke_width(*width)));
+        chart.draw_series(strokes).context("cannot draw")?;
+        let dots = line.iter().map(|&point| Circle::new(point, width / 2, style.filled()));
+        chart.draw_series(dots).context("cannot draw")?;
     }
     Ok(())
 }
 
-/// Values to mark on a logarithmic axis: 1, 2 and 5 in each decade, or the decades alone where there are many.
+/// Where a value is in a panel.
+#[expect(clippy::cast_possible_truncation, reason = "a pixel of a picture")]
+fn row([top, bottom]: [i32; 2], [low, high]: [f64; 2], value: f64) -> i32 {
+    top + ((high / value).ln() / (high / low).ln() * f64::from(bottom - top)).round() as i32
+}
+
+/// Values to mark on a logarithmic axis: some in each decade, or every other decade where there are many.
 fn ticks(low: f64, high: f64) -> Vec<(f64, String)> {
     let many = high / low > 1e4;
-    let mantissas: &[f64] = if many { &[1.0] } else { &[1.0, 2.0, 5.0] };
+    let mantissas: &[&str] = if many { &["1"] } else { &["1", "1.5", "2", "3", "4", "5", "7"] };
     (-12..=6)
-        .flat_map(|power| mantissas.iter().map(move |mantissa| mantissa * 10f64.powi(power)))
+        .flat_map(|power| mantissas.iter().map(move |mantissa| format!("{mantissa}e{power}")))
+        .filter_map(|text| text.parse::<f64>().ok())
         .filter(|value| (low * 0.999..=high * 1.001).contains(value))
         .map(|value| (value, if many { format!("{value:.0e}") } else { format!("{value}") }))
-        .filter(|(_, text)| !many || !text.ends_with(['1', '3', '5', '7', '9']) || text == "1e1")
+        .filter(|(_, text)| !many || text.ends_with(['0', '2', '4', '6', '8']))
         .collect()
 }
 
@@ -236,8 +245,8 @@ mod tests {
     #[test]
     fn axes_are_marked_at_round_numbers() {
         let text = |low, high| ticks(low, high).into_iter().map(|(_, text)| text).collect::<Vec<_>>();
-        assert_eq!(text(0.4, 6.0), ["0.5", "1", "2", "5"]);
-        assert_eq!(text(1e-9, 10.0), ["1e-8", "1e-6", "1e-4", "1e-2", "1e0", "1e1"]);
+        assert_eq!(text(0.4, 6.0), ["0.4", "0.5", "0.7", "1", "1.5", "2", "3", "4", "5"]);
+        assert_eq!(text(1e-9, 10.0), ["1e-8", "1e-6", "1e-4", "1e-2", "1e0"]);
     }
 
     #[test]
