@@ -2,6 +2,8 @@
 //!
 //! For each block: transform the inputs of all channels to the 36 points (V);
 //! then, for 32 output channels at a time, 36 products with the transformed weights (M = V U) and the output transform.
+//! With few tiles and many channels a task does all tiles for a part of the output channels, and transforms the weights
+//! chunk by chunk, so that they come from memory once and never return to it.
 
 #![expect(unsafe_code, reason = "transforms address pixels through pointers")]
 
@@ -26,22 +28,31 @@ pub(in super::super) fn forward(
     y: &mut [f32],
 ) {
     debug_assert!(super::applies(s));
-    if super::has_few_tiles(s) {
-        return forward_few(isa, s, x, w, plus, y);
+    let (tiling, out_blocks) = (Tiling::new(s), s.c_out / BLOCK);
+    let few = super::has_few_tiles(s);
+    let chunk = if few { super::FEW_CHUNK } else { chunk_blocks(s.c_in) }.min(out_blocks);
+    let chunks = out_blocks.div_ceil(chunk);
+    // Tasks divide the tiles; with few tiles the output channels, and then each makes the weights that it wants.
+    let (blocks, parts) = if few {
+        (1, rayon::current_num_threads().min(chunks))
+    } else {
+        (super::block_count(tiling.count()), 1)
+    };
+    let mut ready = Scratch::take(if few { 1 } else { INS * weights::point_stride(s.c_in, s.c_out) });
+    if !few {
+        weights::transform(isa, Axes::forward(s.c_in, s.c_out), w, ready.slice_mut());
     }
-    let mut u = Scratch::take(INS * weights::point_stride(s.c_in, s.c_out));
-    weights::transform(isa, Axes::forward(s.c_in, s.c_out), w, u.slice_mut());
-    let tiling = Tiling::new(s);
-    let blocks = super::block_count(tiling.count());
-    let (u, y) = (u.slice(), Shared::new(y));
-    parallel::for_each(blocks, |i| {
-        let (first, tiles) = parallel::part(tiling.count(), blocks, i);
-        let chunk = chunk_blocks(s.c_in).min(s.c_out / BLOCK);
+    let made_len = if few { INS * weights::point_stride(s.c_in, chunk * BLOCK) } else { 0 };
+    let (ready, y) = (ready.slice(), Shared::new(y));
+    parallel::for_each(blocks * parts, |i| {
+        let (first, tiles) = parallel::part(tiling.count(), blocks, i / parts);
+        let (first_chunk, part_chunks) = parallel::part(chunks, parts, i % parts);
         let v_len = INS * slab_stride(s.c_in / BLOCK, tiles);
         let m_len = INS * slab_stride(chunk, tiles);
-        let mut scratch = Scratch::take(v_len + m_len + s.c_in + s.c_out);
+        let mut scratch = Scratch::take(v_len + m_len + made_len + s.c_in + s.c_out);
         let (v, rest) = scratch.slice_mut().split_at_mut(v_len);
         let (m, rest) = rest.split_at_mut(m_len);
+        let (made, rest) = rest.split_at_mut(made_len);
         let (zeros, sink) = rest.split_at_mut(s.c_in);
         zeros.fill(0.0);
         let block = Block {
@@ -50,10 +61,14 @@ pub(in super::super) fn forward(
             c_out: s.c_out,
             first,
             tiles,
-            out_blocks: [0, s.c_out / BLOCK],
+            out_blocks: [first_chunk * chunk, ((first_chunk + part_chunks) * chunk).min(out_blocks)],
             chunk,
             x: x.as_ptr(),
-            points: Points::Ready(u.as_ptr()),
+            points: if few {
+                Points::Made { w, panel: isa.panel(), u: made.as_mut_ptr() }
+            } else {
+                Points::Ready(ready.as_ptr())
+            },
             bias: plus.bias.map_or(std::ptr::null(), <[f32]>::as_ptr),
             residual: plus.residual.map_or(std::ptr::null(), <[f32]>::as_ptr),
             y: y.get(),
@@ -64,51 +79,7 @@ pub(in super::super) fn forward(
             ahead: Ahead::new(parallel::stretch(x, tiling.count(), first + tiles, tiles)),
         };
         // SAFETY: the caller checked the lengths of x, w, bias and y; the scratch has the lengths that `Block` names;
-        // blocks write different tiles of y.
-        unsafe { isa.invoke(block) }
-    });
-}
-
-/// As [`forward`], for few tiles and many channels: each task does all tiles for a part of the output channels,
-/// and transforms the weights chunk by chunk, so that they come from memory once and never return to it.
-fn forward_few(isa: Isa, s: &ConvShape, x: &[f32], w: &[f32], plus: Addends<'_>, y: &mut [f32]) {
-    let tiling = Tiling::new(s);
-    let (tiles, out_blocks) = (tiling.count(), s.c_out / BLOCK);
-    let chunk = super::FEW_CHUNK.min(out_blocks);
-    let chunks = out_blocks.div_ceil(chunk);
-    let parts = rayon::current_num_threads().min(chunks);
-    let y = Shared::new(y);
-    parallel::for_each(parts, |part| {
-        let (first_chunk, part_chunks) = parallel::part(chunks, parts, part);
-        let v_len = INS * slab_stride(s.c_in / BLOCK, tiles);
-        let m_len = INS * slab_stride(chunk, tiles);
-        let u_len = INS * weights::point_stride(s.c_in, chunk * BLOCK);
-        let mut scratch = Scratch::take(v_len + m_len + u_len + s.c_in + s.c_out);
-        let (v, rest) = scratch.slice_mut().split_at_mut(v_len);
-        let (m, rest) = rest.split_at_mut(m_len);
-        let (u, rest) = rest.split_at_mut(u_len);
-        let (zeros, sink) = rest.split_at_mut(s.c_in);
-        zeros.fill(0.0);
-        let block = Block {
-            tiling,
-            c_in: s.c_in,
-            c_out: s.c_out,
-            first: 0,
-            tiles,
-            out_blocks: [first_chunk * chunk, ((first_chunk + part_chunks) * chunk).min(out_blocks)],
-            chunk,
-            x: x.as_ptr(),
-            points: Points::Made { w, panel: isa.panel(), u: u.as_mut_ptr() },
-            bias: plus.bias.map_or(std::ptr::null(), <[f32]>::as_ptr),
-            residual: plus.residual.map_or(std::ptr::null(), <[f32]>::as_ptr),
-            y: y.get(),
-            v: v.as_mut_ptr(),
-            m: m.as_mut_ptr(),
-            zeros: zeros.as_mut_ptr(),
-            sink: sink.as_mut_ptr(),
-            ahead: Ahead::NONE,
-        };
-        // SAFETY: as in `forward`; parts write different channels of y.
+        // blocks write different tiles of y, and parts different channels.
         unsafe { isa.invoke(block) }
     });
 }
