@@ -67,6 +67,9 @@ fn train(error: &ct_train::Error) -> bool {
         Error::Config { .. }
         | Error::DataShape { .. }
         | Error::DataClasses { .. }
+        | Error::Parameterization { .. }
+        | Error::NoTeacher { .. }
+        | Error::TeacherShape { .. }
         | Error::Checkpoint { .. }
         | Error::Schedule(_) => true,
         _ => false,

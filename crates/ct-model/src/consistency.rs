@@ -1,7 +1,7 @@
 //! Skip parameterization: f(x, sigma) = `c_skip` x + `c_out` F(`c_in` x, `c_noise`).
 //!
-//! The coefficients are those with the boundary at `sigma_min`, in training and sampling alike
-//! (Song et al. 2023, appendix C), so that f(x, `sigma_min`) = x exactly.
+//! One definition serves consistency models (boundary at `sigma_min`), EDM denoisers (boundary at 0) and `TrigFlow`;
+//! they differ in their coefficients alone, which are the same in training and sampling.
 //! The reference code of ECT trains with the boundary at 0 and samples with another; we do not.
 
 use std::sync::Arc;
@@ -10,7 +10,9 @@ use candle_core::{Device, Tensor};
 use ct_kernels::{self as ops, Value};
 use ct_schedule::{Coefficients, Preconditioning};
 
-use crate::{Denoiser, Dropout, Error, Input, Network, NoiseRange, Params, Result, Weights};
+use crate::{
+    Denoiser, Dropout, Error, Input, Network, NoiseRange, Parameterization, Params, Result, Weights,
+};
 
 /// f(x, sigma) as a differentiable function of the weights.
 ///
@@ -18,11 +20,11 @@ use crate::{Denoiser, Dropout, Error, Input, Network, NoiseRange, Params, Result
 /// `x: [B, C, H, W]` or `[B, D]`, noisy; `sigma` and the labels hold one entry for each sample; the result has the shape of `x`.
 ///
 /// # Errors
-/// A shape, a label or a sigma (below `sigma_min`, not finite) that the network does not take.
+/// A shape, a label or a sigma (below the boundary, 0, not finite) that the network does not take.
 pub fn consistency_function(
     network: &dyn Network,
     weights: &Weights,
-    range: &NoiseRange,
+    preconditioning: &Preconditioning,
     x: &Value,
     sigma: &[f64],
     class_labels: Option<&[u32]>,
@@ -35,10 +37,11 @@ pub fn consistency_function(
             got: x.dims().to_vec(),
         });
     }
-    if let Some(&sigma) = sigma.iter().find(|&&sigma| !(range.sigma_min..f64::INFINITY).contains(&sigma)) {
-        return Err(Error::Sigma { sigma, sigma_min: range.sigma_min });
+    let sigma_min = preconditioning.boundary();
+    let takes = |sigma: f64| (sigma_min.max(f64::MIN_POSITIVE)..f64::INFINITY).contains(&sigma);
+    if let Some(&sigma) = sigma.iter().find(|&&sigma| !takes(sigma)) {
+        return Err(Error::Sigma { sigma, sigma_min });
     }
-    let preconditioning = Preconditioning::consistency(range.sigma_min, range.sigma_data)?;
     let c: Vec<Coefficients> = sigma.iter().map(|&sigma| preconditioning.coefficients(sigma)).collect();
     let column = |of: fn(&Coefficients) -> f64| c.iter().map(of).collect::<Vec<_>>();
 
@@ -66,18 +69,42 @@ pub struct ConsistencyModel {
     network: Arc<dyn Network>,
     params: Params,
     range: NoiseRange,
+    parameterization: Parameterization,
+    preconditioning: Preconditioning,
+    has_null_label: bool,
     device: Device,
 }
 
 impl ConsistencyModel {
-    /// Puts the parts together.
+    /// Puts the parts of a consistency model together.
     ///
     /// # Errors
     /// Numbers that no model can have, such as a `sigma_min` above `sigma_max`.
     pub fn new(network: Arc<dyn Network>, params: Params, range: NoiseRange) -> Result<Self> {
+        Self::with_parameterization(network, params, range, Parameterization::Consistency)
+    }
+
+    /// Puts the parts of a model together whose network is used as `parameterization` says.
+    ///
+    /// # Errors
+    /// Numbers that no model can have, such as a `sigma_min` above `sigma_max`.
+    pub fn with_parameterization(
+        network: Arc<dyn Network>,
+        params: Params,
+        range: NoiseRange,
+        parameterization: Parameterization,
+    ) -> Result<Self> {
         range.validate()?;
+        let preconditioning = parameterization.preconditioning(&range)?;
         let device = params.device().clone();
-        Ok(Self { network, params, range, device })
+        Ok(Self { network, params, range, parameterization, preconditioning, has_null_label: false, device })
+    }
+
+    /// The same model, whose network's last label stands for no class in particular
+    /// (Ho & Salimans 2022, "Classifier-Free Diffusion Guidance").
+    #[must_use]
+    pub fn with_null_label(self, has_null_label: bool) -> Self {
+        Self { has_null_label, ..self }
     }
 
     /// The network without its numbers.
@@ -88,6 +115,11 @@ impl ConsistencyModel {
     /// The numbers.
     pub fn params(&self) -> &Params {
         &self.params
+    }
+
+    /// How the network's output becomes an estimate.
+    pub fn parameterization(&self) -> Parameterization {
+        self.parameterization
     }
 
     /// f(x, sigma) with a sigma for each sample.
@@ -102,7 +134,7 @@ impl ConsistencyModel {
         let f = consistency_function(
             &*self.network,
             &weights,
-            &self.range,
+            &self.preconditioning,
             &Value::from(x),
             sigma,
             class_labels,
@@ -140,7 +172,12 @@ impl Denoiser for ConsistencyModel {
     }
 
     fn num_classes(&self) -> Option<usize> {
-        self.network.num_classes()
+        self.network.num_classes().map(|labels| labels - usize::from(self.has_null_label))
+    }
+
+    fn null_label(&self) -> Option<u32> {
+        let last = self.network.num_classes().filter(|_| self.has_null_label)?.checked_sub(1)?;
+        u32::try_from(last).ok()
     }
 
     fn device(&self) -> &Device {

@@ -59,6 +59,11 @@ pub trait Denoiser: Send + Sync {
     /// How many classes the model knows, if any.
     fn num_classes(&self) -> Option<usize>;
 
+    /// The label that stands for no class in particular, if the model was trained with one: what guidance needs.
+    fn null_label(&self) -> Option<u32> {
+        None
+    }
+
     /// Where the model's weights are.
     fn device(&self) -> &Device;
 }

@@ -19,7 +19,7 @@ use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value as Json, json};
 
-use crate::{ConsistencyModel, Denoiser, Error, NetworkConfig, NoiseRange, Params, Result};
+use crate::{ConsistencyModel, Denoiser, Error, NetworkConfig, NoiseRange, Parameterization, Params, Result};
 
 /// Version of what this program adds to a diffusers folder. A folder of a newer version is refused.
 pub const FORMAT_VERSION: u32 = 1;
@@ -27,7 +27,12 @@ pub const FORMAT_VERSION: u32 = 1;
 /// The release of diffusers whose layout is written.
 const DIFFUSERS_VERSION: &str = "0.42.1";
 
-const SCHEDULER_CLASS: &str = "CMStochasticIterativeScheduler";
+/// Schedulers by what they stand for; diffusers has the first and the last.
+const SCHEDULERS: [(Parameterization, &str); 3] = [
+    (Parameterization::Consistency, "CMStochasticIterativeScheduler"),
+    (Parameterization::Edm, "CtEdmScheduler"),
+    (Parameterization::Trigflow, "SCMScheduler"),
+];
 const INDEX: &str = "model_index.json";
 const SCHEDULER: &str = "scheduler/scheduler_config.json";
 const CONFIG: &str = "unet/config.json";
@@ -55,6 +60,12 @@ pub struct Card {
     pub ema: Option<String>,
     /// Names of the classes, in the order of their labels.
     pub class_names: Option<Vec<String>>,
+    /// Whether the network's last label stands for no class in particular.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub null_label: bool,
+    /// The least noise that the weights were trained at, where that is not `sigma_min`: the second stage of TCM.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trained_from_sigma: Option<f64>,
     /// Noise levels that are known to sample well, by number of steps.
     pub sigmas: HashMap<usize, Vec<f64>>,
 }
@@ -70,6 +81,8 @@ impl Default for Card {
             images_seen: None,
             ema: None,
             class_names: None,
+            null_label: false,
+            trained_from_sigma: None,
             sigmas: HashMap::new(),
         }
     }
@@ -91,9 +104,9 @@ struct SchedulerConfig {
 }
 
 impl SchedulerConfig {
-    fn new(range: NoiseRange) -> Self {
+    fn new(range: NoiseRange, parameterization: Parameterization) -> Self {
         Self {
-            class_name: SCHEDULER_CLASS.to_owned(),
+            class_name: scheduler_class(parameterization).to_owned(),
             clip_denoised: true,
             num_train_timesteps: 40,
             rho: range.rho,
@@ -108,12 +121,21 @@ impl SchedulerConfig {
         let &Self { sigma_min, sigma_max, sigma_data, rho, .. } = self;
         NoiseRange { sigma_min, sigma_max, sigma_data, rho }
     }
+
+    fn parameterization(&self, path: &Path) -> Result<Parameterization> {
+        let known = SCHEDULERS.iter().find(|(_, name)| *name == self.class_name);
+        known.map(|&(parameterization, _)| parameterization).ok_or_else(|| {
+            let names = SCHEDULERS.map(|(_, name)| name).join(", ");
+            let reason = format!("the scheduler is {}, and this program knows {names}", self.class_name);
+            Error::Format { path: path.to_path_buf(), reason }
+        })
+    }
 }
 
 impl Default for SchedulerConfig {
     /// The defaults of diffusers, for keys that a file leaves out.
     fn default() -> Self {
-        Self::new(NoiseRange::default())
+        Self::new(NoiseRange::default(), Parameterization::Consistency)
     }
 }
 
@@ -127,13 +149,18 @@ pub fn save(dir: &Path, model: &ConsistencyModel, card: &Card) -> Result<()> {
         NetworkConfig::UNet2D(_) => "diffusers",
         NetworkConfig::Mlp(_) => "ct_model",
     };
+    let scheduler = SchedulerConfig::new(model.noise_range(), model.parameterization());
+    let (pipeline, scheduler_library) = match model.parameterization() {
+        Parameterization::Consistency => ("ConsistencyModelPipeline", "diffusers"),
+        Parameterization::Edm => ("CtPipeline", "ct_model"),
+        Parameterization::Trigflow => ("CtPipeline", "diffusers"),
+    };
     let index = json!({
-        "_class_name": "ConsistencyModelPipeline",
+        "_class_name": pipeline,
         "_diffusers_version": DIFFUSERS_VERSION,
-        "scheduler": ["diffusers", SCHEDULER_CLASS],
+        "scheduler": [scheduler_library, scheduler.class_name],
         "unet": [library, config.class_name()],
     });
-    let scheduler = SchedulerConfig::new(model.noise_range());
     write_json(&dir.join(SCHEDULER), &with_version(&scheduler))?;
     write_json(&dir.join(CONFIG), &with_version(&config))?;
     write_json(&dir.join(CARD), &to_json(card))?;
@@ -167,11 +194,14 @@ pub fn load(dir: &Path, device: &Device) -> Result<Loaded> {
     }
     let card = read_card(dir)?;
     let network = read_network(&dir.join(CONFIG))?.build()?;
-    let scheduler = read_scheduler(&dir.join(SCHEDULER))?;
+    let scheduler: SchedulerConfig = read_json(&dir.join(SCHEDULER))?;
     let path = dir.join(WEIGHTS);
     let params = Params::from_tensors(network.layout(), read_tensors(&path, device)?, device)?
         .map_err(|problems| Error::Weights { path, problems })?;
-    let model = ConsistencyModel::new(network, params, scheduler.range())?;
+    let parameterization = scheduler.parameterization(&dir.join(SCHEDULER))?;
+    let model =
+        ConsistencyModel::with_parameterization(network, params, scheduler.range(), parameterization)?
+            .with_null_label(card.null_label);
     Ok(Loaded { model, card, clip_denoised: scheduler.clip_denoised })
 }
 
@@ -198,14 +228,8 @@ fn read_network(path: &Path) -> Result<NetworkConfig> {
     from_json(path, Json::Object(json))
 }
 
-fn read_scheduler(path: &Path) -> Result<SchedulerConfig> {
-    let scheduler: SchedulerConfig = read_json(path)?;
-    if scheduler.class_name == SCHEDULER_CLASS {
-        return Ok(scheduler);
-    }
-    let reason =
-        format!("the scheduler is {}, but consistency models have a {SCHEDULER_CLASS}", scheduler.class_name);
-    Err(Error::Format { path: path.to_path_buf(), reason })
+fn scheduler_class(parameterization: Parameterization) -> &'static str {
+    SCHEDULERS.iter().find(|(known, _)| *known == parameterization).map_or(SCHEDULERS[0].1, |(_, name)| name)
 }
 
 /// Reads all tensors of a safetensors file.

@@ -5,7 +5,8 @@
 //! are one network with several sets of numbers.
 //!
 //! - [`Network`] is what a model of any kind must offer; [`Mlp`] and [`UNet2D`] are ours.
-//! - [`ConsistencyModel`] puts the skip parameterization around a network: f(x, `sigma_min`) = x exactly.
+//! - [`ConsistencyModel`] puts the skip parameterization around a network, so that f(x, `sigma_min`) = x exactly;
+//!   the same type holds denoisers and models in `TrigFlow` ([`Parameterization`]).
 //! - [`Denoiser`] is all that samplers, edits and metrics ask of a model.
 //! - [`folder`] reads and writes models in the layout of a diffusers pipeline.
 
@@ -17,6 +18,7 @@ mod layers;
 mod mlp;
 mod network;
 mod noise;
+mod parameterization;
 mod params;
 mod part;
 mod unet;
@@ -27,5 +29,6 @@ pub use error::{Error, Result};
 pub use mlp::{Mlp, MlpConfig};
 pub use network::{Dropout, Input, Network, NetworkConfig};
 pub use noise::normal;
+pub use parameterization::Parameterization;
 pub use params::{Activations, Builder, Init, ParamId, ParamLayout, ParamSpec, Params, Weights};
 pub use unet::{ResampleKind, SampleSize, TimeEmbedding, TimeScaleShift, UNet2D, UNet2DConfig};

@@ -78,6 +78,19 @@ pub enum Error {
     #[error("class labels were given, but the model has no classes")]
     NoClasses,
 
+    /// Guidance of a model that was not trained to do without labels.
+    #[error(
+        "guidance needs a model that was trained with hidden labels (train.label_dropout), and this one was not"
+    )]
+    NoNullLabel,
+
+    /// A guidance scale that is none.
+    #[error("guidance scale {scale} is out of range: it must be finite, at least 0")]
+    GuidanceScale {
+        /// The scale.
+        scale: f64,
+    },
+
     /// A class label that the model does not know.
     #[error("class label {label} of sample {sample}: the model has {num_classes} classes")]
     ClassLabel {

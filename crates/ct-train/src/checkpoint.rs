@@ -4,6 +4,7 @@
 //! weights.safetensors      the weights as they are
 //! target.safetensors       the teacher's, where it is an average
 //! optimizer.safetensors    moments of the gradients
+//! log_variance.safetensors learned weights of the noise levels and their moments, where they are learned
 //! ema-0.999/               one model folder for each average, ready to be sampled
 //! state.json               format version, counters, and the checksum of every other file; written last
 //! ```
@@ -18,6 +19,7 @@ use ct_model::{ParamLayout, Params};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::log_variance::LogVariance;
 use crate::{Average, Error, Result, Trainer};
 
 /// Version of the checkpoint's format. A newer one is refused.
@@ -27,6 +29,7 @@ const STATE: &str = "state.json";
 const WEIGHTS: &str = "weights.safetensors";
 const TARGET: &str = "target.safetensors";
 const OPTIMIZER: &str = "optimizer.safetensors";
+const LOG_VARIANCE: &str = "log_variance.safetensors";
 
 #[derive(Debug, Serialize, Deserialize)]
 struct State {
@@ -56,12 +59,17 @@ pub fn write_checkpoint(dir: &Path, trainer: &Trainer, card: &Card) -> Result<()
     let moments: Vec<(String, &Tensor)> = trainer.optimizer.state().collect();
     let moments = moments.iter().map(|(name, tensor)| (name.as_str(), *tensor));
     folder::write_tensors(&dir.join(OPTIMIZER), moments)?;
+    if let Some(learned) = &trainer.log_variance {
+        folder::write_tensors(&dir.join(LOG_VARIANCE), learned.state().into_iter())?;
+    }
     for average in &trainer.averages {
         let card = Card {
             step: Some(trainer.step),
             images_seen: Some(trainer.images_seen),
             ema: Some(average.name().to_owned()),
             recipe: Some(trainer.config().recipe.to_string()),
+            null_label: trainer.has_null_label(),
+            trained_from_sigma: trainer.trained_from_sigma(),
             ..card.clone()
         };
         folder::save(&dir.join(average.name()), &trainer.model_of(average)?, &card)?;
@@ -103,6 +111,10 @@ pub fn read_checkpoint(dir: &Path, trainer: &mut Trainer) -> Result<()> {
         .iter()
         .map(|average| params(&format!("{}/{}", average.name(), folder::WEIGHTS)))
         .collect::<Result<Vec<_>>>()?;
+    let log_variance = match &trainer.log_variance {
+        Some(learned) => Some(log_variance_state(&dir.join(LOG_VARIANCE), learned, read(LOG_VARIANCE)?)?),
+        None => None,
+    };
     if state.num_samples != trainer.data().len() {
         tracing::warn!(
             "the data has {} samples now and had {} when the checkpoint was written: the run goes on, but not as it would have",
@@ -114,6 +126,9 @@ pub fn read_checkpoint(dir: &Path, trainer: &mut Trainer) -> Result<()> {
     trainer.params = weights;
     trainer.target = target;
     trainer.optimizer.set_state(mean, mean_square);
+    if let (Some(learned), Some(state)) = (&mut trainer.log_variance, log_variance) {
+        learned.set_state(state);
+    }
     for (average, params) in trainer.averages.iter_mut().zip(averages) {
         average.set_params(params);
     }
@@ -130,6 +145,9 @@ fn check_settings(dir: &Path, state: &State, trainer: &Trainer) -> Result<()> {
             "the run keeps the averages {kept}: train.ema and train.ema_power cannot change in its midst"
         );
         return Err(damaged(dir, &reason));
+    }
+    if trainer.log_variance.is_some() != state.sha256.contains_key(LOG_VARIANCE) {
+        return Err(damaged(dir, "train.learned_weighting cannot change in the midst of a run"));
     }
     if trainer.target.is_some() != state.sha256.contains_key(TARGET) {
         return Err(damaged(
@@ -211,6 +229,20 @@ fn split_moments(tensors: HashMap<String, Tensor>) -> (HashMap<String, Tensor>, 
         means.into_iter().map(strip("mean.")).collect(),
         squares.into_iter().map(strip("mean_square.")).collect(),
     )
+}
+
+/// The tensors of a [`LogVariance`], in the order of its state.
+fn log_variance_state(
+    path: &Path,
+    learned: &LogVariance,
+    mut tensors: HashMap<String, Tensor>,
+) -> Result<[Tensor; 3]> {
+    let mut take = |(name, like): (&str, &Tensor)| match tensors.remove(name) {
+        Some(tensor) if tensor.dims() == like.dims() => Ok(tensor),
+        _ => Err(damaged(path, &format!("{name} is missing or of another shape"))),
+    };
+    let [weights, mean, mean_square] = learned.state();
+    Ok([take(weights)?, take(mean)?, take(mean_square)?])
 }
 
 fn fit(

@@ -1,33 +1,12 @@
 //! Everything that decides what a run computes, apart from the network and the data.
 
 use ct_model::Activations;
-use ct_schedule::Weighting;
 use serde::{Deserialize, Serialize};
 
+use crate::recipe::{
+    CdConfig, CtConfig, DiffusionConfig, EctConfig, IctConfig, Recipe, ScmConfig, TcmConfig,
+};
 use crate::{Error, Result};
-
-/// How a model is trained.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Recipe {
-    /// Consistency training with an EMA teacher and adaptive schedules (Song et al. 2023).
-    Ct,
-    /// Improved consistency training (Song & Dhariwal 2023).
-    Ict,
-    /// Easy consistency tuning: continuous noise levels, a step that shrinks (Geng et al. 2024).
-    #[default]
-    Ect,
-}
-
-impl std::fmt::Display for Recipe {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Ct => "ct",
-            Self::Ict => "ict",
-            Self::Ect => "ect",
-        })
-    }
-}
 
 /// How the difference between two predictions is measured, over a whole sample.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,7 +60,7 @@ pub struct TrainConfig {
     /// Whether the backward pass computes the activations inside the network's layers again, in place of keeping them:
     /// less memory, more time, the same results bit for bit. It may change when a run is resumed.
     pub checkpoint_activations: bool,
-    /// How the difference between two predictions is measured.
+    /// How the difference between two predictions is measured; denoisers and sCM have squares, whatever is set here.
     pub loss: LossKind,
     /// The constant c of the pseudo-Huber loss; 0.00054 sqrt(D) if absent.
     pub huber_c: Option<f64>,
@@ -109,12 +88,25 @@ pub struct TrainConfig {
     pub ema_warmup: bool,
     /// Averages with a power-function profile, each given by its relative width (Karras et al. 2024).
     pub ema_power: Vec<f64>,
+    /// Whether the weight of a noise level is learned: the loss of each is divided by its own expected size
+    /// (Karras et al. 2024, section 2.1 and appendix B.1; the adaptive weighting of Lu & Song 2024).
+    pub learned_weighting: bool,
+    /// Probability that the label of a sample is hidden, so that samples can be guided; for models with classes.
+    pub label_dropout: f64,
+    /// Settings of the denoiser.
+    pub diffusion: DiffusionConfig,
     /// Settings of consistency training.
     pub ct: CtConfig,
     /// Settings of improved consistency training.
     pub ict: IctConfig,
     /// Settings of easy consistency tuning.
     pub ect: EctConfig,
+    /// Settings of consistency distillation.
+    pub cd: CdConfig,
+    /// Settings of continuous-time consistency models, sCT and sCD.
+    pub scm: ScmConfig,
+    /// Settings of the second stage of truncated consistency models.
+    pub tcm: TcmConfig,
 }
 
 impl Default for TrainConfig {
@@ -139,89 +131,15 @@ impl Default for TrainConfig {
             ema: vec![0.999],
             ema_warmup: true,
             ema_power: Vec::new(),
+            learned_weighting: false,
+            label_dropout: 0.0,
+            diffusion: DiffusionConfig::default(),
             ct: CtConfig::default(),
             ict: IctConfig::default(),
             ect: EctConfig::default(),
-        }
-    }
-}
-
-/// Settings of consistency training (Song et al. 2023, table 3).
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct CtConfig {
-    /// Noise levels at the start.
-    pub s0: usize,
-    /// Noise levels at the end, less one.
-    pub s1: usize,
-    /// Decay of the teacher at the start.
-    pub mu0: f64,
-    /// Whether the teacher's decay follows the reference code, which divides by N - 1 in place of N.
-    pub openai_compat: bool,
-}
-
-impl Default for CtConfig {
-    fn default() -> Self {
-        Self { s0: 2, s1: 150, mu0: 0.9, openai_compat: false }
-    }
-}
-
-/// Settings of improved consistency training (Song & Dhariwal 2023).
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct IctConfig {
-    /// Steps between noise levels at the start.
-    pub s0: usize,
-    /// Steps between noise levels at the end; `s0` times a power of two is sensible.
-    pub s1: usize,
-    /// Mean of ln(sigma).
-    pub p_mean: f64,
-    /// Standard deviation of ln(sigma).
-    pub p_std: f64,
-}
-
-impl Default for IctConfig {
-    fn default() -> Self {
-        Self { s0: 10, s1: 1280, p_mean: -1.1, p_std: 2.0 }
-    }
-}
-
-/// Settings of easy consistency tuning (Geng et al. 2024), from scratch.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct EctConfig {
-    /// Mean of ln(sigma).
-    pub p_mean: f64,
-    /// Standard deviation of ln(sigma).
-    pub p_std: f64,
-    /// Share of the run that trains a denoiser only, as a diffusion model is.
-    pub pretrain: f64,
-    /// The step between the two noise levels shrinks by this factor with each stage.
-    pub q: f64,
-    /// Number of stages after the denoiser, of equal length.
-    pub stages: u32,
-    /// Height of the sigmoid in the mapping from the larger to the smaller noise level.
-    pub k: f64,
-    /// Steepness of that sigmoid.
-    pub b: f64,
-    /// Weight of the difference while only a denoiser is trained.
-    pub pretrain_weighting: Weighting,
-    /// Weight of the difference in the stages.
-    pub weighting: Weighting,
-}
-
-impl Default for EctConfig {
-    fn default() -> Self {
-        Self {
-            p_mean: -1.1,
-            p_std: 2.0,
-            pretrain: 0.0,
-            q: 2.0,
-            stages: 8,
-            k: 8.0,
-            b: 1.0,
-            pretrain_weighting: Weighting::InverseDelta,
-            weighting: Weighting::InverseDelta,
+            cd: CdConfig::default(),
+            scm: ScmConfig::default(),
+            tcm: TcmConfig::default(),
         }
     }
 }
@@ -266,8 +184,24 @@ impl TrainConfig {
         for &beta in &self.ema {
             check((0.0..1.0).contains(&beta), "train.ema", beta.to_string(), "in [0, 1)")?;
         }
-        let pretrain = self.ect.pretrain;
-        check((0.0..=1.0).contains(&pretrain), "train.ect.pretrain", pretrain.to_string(), "in [0, 1]")?;
+        let dropout = self.label_dropout;
+        check((0.0..1.0).contains(&dropout), "train.label_dropout", dropout.to_string(), "in [0, 1)")?;
+        for (key, share) in [
+            ("train.ect.pretrain", self.ect.pretrain),
+            ("train.scm.pretrain", self.scm.pretrain),
+            ("train.tcm.boundary_share", self.tcm.boundary_share),
+            ("train.cd.mu", self.cd.mu),
+        ] {
+            check((0.0..=1.0).contains(&share), key, share.to_string(), "in [0, 1]")?;
+        }
+        for (key, value) in [
+            ("train.scm.tangent_c", self.scm.tangent_c),
+            ("train.tcm.boundary_weight", self.tcm.boundary_weight),
+            ("train.cd.guidance", self.cd.guidance),
+            ("train.scm.guidance", self.scm.guidance),
+        ] {
+            check(value >= 0.0 && value.is_finite(), key, value.to_string(), "finite, at least 0")?;
+        }
         let averages = self.ema.len() + self.ema_power.len();
         check(averages > 0, "train.ema", "[]".to_owned(), "at least one average, here or in train.ema_power")
     }

@@ -2,6 +2,10 @@
 
 use std::path::PathBuf;
 
+use ct_model::Parameterization;
+
+use crate::Recipe;
+
 /// Result of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -54,6 +58,42 @@ pub enum Error {
         step: u64,
         /// The norm.
         norm: f64,
+    },
+    /// The derivative of a continuous-time model is no longer a number.
+    #[error(
+        "the tangent's norm is {norm}: the run stopped and the last checkpoint is untouched; resume with a lower train.lr"
+    )]
+    NonFiniteTangent {
+        /// The norm of one sample.
+        norm: f64,
+    },
+    /// A recipe cannot train a model of this parameterization.
+    #[error("the recipe {recipe} trains models in the parameterization {expected}, not {parameterization}", expected = recipe.parameterization())]
+    Parameterization {
+        /// The recipe.
+        recipe: Recipe,
+        /// The parameterization that was asked for.
+        parameterization: Parameterization,
+    },
+    /// A recipe learns from a model, and there is none.
+    #[error("the recipe {recipe} learns from a model that is there already: name its folder with init.model")]
+    NoTeacher {
+        /// The recipe.
+        recipe: Recipe,
+    },
+    /// A teacher's samples have another shape than the student's, or it knows other classes.
+    #[error(
+        "the teacher takes samples of shape {teacher:?} with {teacher_classes:?} classes, the student {student:?} with {student_classes:?}"
+    )]
+    TeacherShape {
+        /// Shape that the teacher takes.
+        teacher: Vec<usize>,
+        /// Shape that the student takes.
+        student: Vec<usize>,
+        /// Classes that the teacher knows.
+        teacher_classes: Option<usize>,
+        /// Classes that the student knows.
+        student_classes: Option<usize>,
     },
     /// A run folder or checkpoint is not what it must be.
     #[error("{path}: {reason}")]

@@ -11,21 +11,30 @@ mod checkpoint;
 mod config;
 mod error;
 mod gradients;
-mod loss;
+mod log_variance;
 mod objective;
 mod optimizer;
+mod passes;
+mod recipe;
 mod run;
 mod run_folder;
+mod teacher;
 mod trainer;
 
 pub use average::Average;
 pub use checkpoint::{STATE_VERSION, first_average, read_checkpoint, write_checkpoint};
-pub use config::{CtConfig, EctConfig, IctConfig, LossKind, LrSchedule, OptimizerKind, Recipe, TrainConfig};
+pub use config::{LossKind, LrSchedule, OptimizerKind, TrainConfig};
 pub use error::{Error, Result};
 pub use gradients::Gradients;
-pub use loss::{Examples, Training};
-pub use objective::{Ct, Ect, Ict, Objective, Pair, Target};
+pub use log_variance::LogVariance;
+pub use objective::{Cd, Ct, Diffusion, Ect, Ict, Objective, Pair, Scm, Target, Tcm};
 pub use optimizer::Optimizer;
+pub use passes::{Examples, Training};
+pub use recipe::{
+    CdConfig, CtConfig, DiffusionConfig, EctConfig, IctConfig, Recipe, ScmConfig, Solver, TangentNorm,
+    TcmConfig,
+};
 pub use run::{Flow, Observer, Outcome, run};
 pub use run_folder::RunFolder;
-pub use trainer::{StepReport, Trainer};
+pub use teacher::{GaussianTeacher, Guided, Teacher, ode_step};
+pub use trainer::{Parts, StepReport, Trainer};

@@ -3,16 +3,17 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use candle_core::{DType, Device};
+use candle_core::{DType, Device, Tensor};
 use ct_data::{Batches, Dataset};
-use ct_kernels::Tape;
-use ct_model::{ConsistencyModel, Network, NoiseRange, Params, normal};
+use ct_kernels::{Tape, Value, distance, distances};
+use ct_model::{ConsistencyModel, Network, NoiseRange, Parameterization, Params, normal};
 use ct_random::{Purpose, Stream};
-use ct_schedule::{Decay, LearningRate};
+use ct_schedule::{Decay, LearningRate, Preconditioning};
 
 use crate::average::{self, Average};
-use crate::loss::{Examples, Training};
-use crate::objective::{self, Objective, Target};
+use crate::log_variance::LogVariance;
+use crate::objective::{self, Ingredients, Objective, Target};
+use crate::passes::{Examples, Training};
 use crate::{Error, Gradients, LrSchedule, Optimizer, Result, TrainConfig};
 
 /// The state of a run, and the step that moves it.
@@ -24,15 +25,19 @@ pub struct Trainer {
     config: TrainConfig,
     seed: u64,
     range: NoiseRange,
+    parameterization: Parameterization,
+    preconditioning: Preconditioning,
     network: Arc<dyn Network>,
     batches: Batches,
     objective: Box<dyn Objective>,
     learning_rate: LearningRate,
+    null_label: bool,
     device: Device,
     pub(crate) params: Params,
     pub(crate) target: Option<Params>,
     pub(crate) averages: Vec<Average>,
     pub(crate) optimizer: Optimizer,
+    pub(crate) log_variance: Option<LogVariance>,
     pub(crate) step: u64,
     pub(crate) images_seen: u64,
 }
@@ -56,11 +61,34 @@ pub struct StepReport {
     pub wall_secs: f64,
 }
 
+/// What a run is made of, beside its settings.
+#[derive(Clone, Debug)]
+pub struct Parts {
+    /// The network.
+    pub network: Arc<dyn Network>,
+    /// What is learned from.
+    pub data: Arc<Dataset>,
+    /// The range of noise.
+    pub range: NoiseRange,
+    /// How the network's output becomes an estimate; what the recipe usually has if absent.
+    pub parameterization: Option<Parameterization>,
+    /// The first weights; drawn from the seed if absent.
+    pub init: Option<Params>,
+    /// The model that a distillation learns from, or the first stage of a second one.
+    pub teacher: Option<ConsistencyModel>,
+    /// Whether the network's last label stands for no class in particular.
+    pub null_label: bool,
+    /// Key of all randomness.
+    pub seed: u64,
+    /// Whether images are mirrored at random.
+    pub flip: bool,
+}
+
 impl Trainer {
-    /// A run at its first step.
+    /// A run at its first step, from random weights.
     ///
     /// # Errors
-    /// A setting out of its range, or data that does not suit the network: everything that can be known before the work starts.
+    /// As for [`from_parts`](Self::from_parts).
     pub fn new(
         network: Arc<dyn Network>,
         data: Arc<Dataset>,
@@ -70,24 +98,54 @@ impl Trainer {
         flip: bool,
         device: &Device,
     ) -> Result<Self> {
+        let null_label = config.label_dropout > 0.0;
+        let (parameterization, init, teacher) = (None, None, None);
+        let parts = Parts { network, data, range, parameterization, init, teacher, null_label, seed, flip };
+        Self::from_parts(parts, config, device)
+    }
+
+    /// A run at its first step.
+    ///
+    /// # Errors
+    /// A setting out of its range, data that does not suit the network, or a teacher that is missing or of another shape:
+    /// everything that can be known before the work starts.
+    pub fn from_parts(parts: Parts, config: TrainConfig, device: &Device) -> Result<Self> {
+        let Parts { network, data, range, parameterization, init, teacher, null_label, seed, flip } = parts;
         config.validate()?;
         range.validate()?;
-        check_data(&*network, &data)?;
+        check_data(&*network, &data, null_label)?;
+        if config.label_dropout > 0.0 && !null_label {
+            return Err(Error::Config {
+                key: "train.label_dropout",
+                value: config.label_dropout.to_string(),
+                range: "0, since the network has no label for no class in particular",
+            });
+        }
+        teacher.as_ref().map_or(Ok(()), |teacher| check_teacher(&*network, &**teacher.network()))?;
 
         let num_values = network.sample_shape().iter().product();
-        let objective = objective::build(&config, range, num_values)?;
+        let parameterization = parameterization.unwrap_or(config.recipe.parameterization());
+        let ingredients =
+            Ingredients { config: &config, range, parameterization, num_values, teacher: teacher.as_ref() };
+        let objective = objective::build(&ingredients)?;
         let learning_rate = learning_rate(&config)?;
         let micro_batch_size = config.micro_batch_size.unwrap_or(config.batch_size);
         let batches = Batches::new(data, micro_batch_size, seed, flip)?;
 
-        let params = Params::init(network.layout(), seed, device)?;
-        let target = match objective.target(0) {
+        let params = match init {
+            Some(init) => init.deep_copy()?,
+            None => Params::init(network.layout(), seed, device)?,
+        };
+        let target = match objective.target_weights(0) {
             Target::Student => None,
             Target::Average { .. } => Some(params.deep_copy()?),
         };
         let averages = Average::all(&config, &params)?;
         let optimizer = Optimizer::new(&config, &params)?;
+        let log_variance = config.learned_weighting.then(|| LogVariance::new(seed)).transpose()?;
         Ok(Self {
+            preconditioning: parameterization.preconditioning(&range)?,
+            parameterization,
             config,
             seed,
             range,
@@ -95,11 +153,13 @@ impl Trainer {
             batches,
             objective,
             learning_rate,
+            null_label,
             device: device.clone(),
             params,
             target,
             averages,
             optimizer,
+            log_variance,
             step: 0,
             images_seen: 0,
         })
@@ -116,6 +176,7 @@ impl Trainer {
         gradients.clip(grad_norm, self.config.max_grad_norm)?;
         let lr = self.learning_rate.at(step, self.config.steps);
         self.optimizer.step(&self.params, &gradients, lr, step + 1)?;
+        self.update_log_variance(&gradients)?;
         self.update_averages()?;
         self.step += 1;
         self.images_seen += self.config.batch_size as u64;
@@ -151,17 +212,42 @@ impl Trainer {
     /// Loss and gradients of the part of a batch that begins with image `first_image`, as its share of the batch's mean.
     fn part(&self, first_image: u64) -> Result<(f64, Gradients)> {
         let examples = self.draw(first_image)?;
-        let training = Training { network: &*self.network, range: self.range, seed: self.seed };
+        let training =
+            Training { network: &*self.network, preconditioning: self.preconditioning, seed: self.seed };
         let teacher = self.target.as_ref().unwrap_or(&self.params).constants();
-        let target = training.target(&teacher, &examples)?;
+        let target = self.objective.target(self.step, &training, &teacher, &examples)?;
         let tape = Tape::new();
         let student = self.params.watched(&tape).with_activations(self.config.activations());
-        let loss = training.loss(&student, &examples, &target, self.objective.metric(self.step))?;
+        let estimate = self.objective.estimate(&training, &student, &examples)?;
+        let (weights, offset, by_log_variance) = self.weights(&examples, &estimate, &target)?;
+        let loss = distance(&estimate, &target, self.objective.metric(self.step), &weights)?;
 
         let value = loss.tensor().to_dtype(DType::F64)?.to_scalar::<f64>()?;
         let mut gradients = tape.backward(&loss)?;
         let leaves = (0..self.params.layout().len()).map(|idx| gradients.take(idx)).collect();
-        Ok((value, Gradients::new(leaves)))
+        Ok((value + offset, Gradients::new(leaves, by_log_variance)))
+    }
+
+    /// The weight of each sample, what the loss has beside the weighted differences, and the gradient of learned weights.
+    fn weights(
+        &self,
+        examples: &Examples,
+        estimate: &Value,
+        target: &Tensor,
+    ) -> Result<(Vec<f64>, f64, Option<Tensor>)> {
+        let mut weights: Vec<f64> = examples.pairs.iter().map(|pair| pair.weight).collect();
+        let Some(learned) = &self.log_variance else { return Ok((weights, 0.0, None)) };
+        let (sigma, size) = (examples.sigma_hi(), weights.len() as f64);
+        let distances = distances(estimate.tensor(), target, self.objective.metric(self.step))?;
+        let losses: Vec<f64> =
+            weights.iter().zip(distances).map(|(weight, distance)| weight * distance / size).collect();
+        let share = 1.0 / self.config.batch_size as f64;
+        let gradient = learned.gradient(&sigma, &losses, share)?;
+        let log_variances = learned.at(&sigma)?;
+        for (weight, u) in weights.iter_mut().zip(&log_variances) {
+            *weight *= (-u).exp();
+        }
+        Ok((weights, log_variances.iter().sum::<f64>() * share, Some(gradient)))
     }
 
     /// The samples from image `first_image` on, and everything random that they need.
@@ -184,11 +270,32 @@ impl Trainer {
             self.network.sample_shape(),
             &self.device,
         )?;
-        Ok(Examples { x0: batch.x, noise, pairs, labels: batch.labels, images })
+        let labels = batch.labels.map(|labels| self.hide_some(labels, &images));
+        Ok(Examples { x0: batch.x, noise, pairs, labels, images })
+    }
+
+    /// Labels, of which some stand for no class in particular.
+    fn hide_some(&self, mut labels: Vec<u32>, images: &[u64]) -> Vec<u32> {
+        let last = self.network.num_classes().and_then(|labels| u32::try_from(labels - 1).ok());
+        let Some(null) = last.filter(|_| self.config.label_dropout > 0.0) else { return labels };
+        for (label, &image) in labels.iter_mut().zip(images) {
+            if Stream::new(self.seed, Purpose::LabelDropout, image, 0).uniform() < self.config.label_dropout {
+                *label = null;
+            }
+        }
+        labels
+    }
+
+    fn update_log_variance(&self, gradients: &Gradients) -> Result<()> {
+        match (&self.log_variance, gradients.by_log_variance()) {
+            (Some(learned), Some(gradient)) => learned.step(gradient, self.step + 1),
+            _ => Ok(()),
+        }
     }
 
     fn update_averages(&self) -> Result<()> {
-        if let (Some(target), Target::Average { mu }) = (&self.target, self.objective.target(self.step)) {
+        let target_weights = self.objective.target_weights(self.step);
+        if let (Some(target), Target::Average { mu }) = (&self.target, target_weights) {
             average::decay(target, &self.params, mu)?;
         }
         self.averages.iter().try_for_each(|average| {
@@ -241,7 +348,20 @@ impl Trainer {
 
     /// The model with the weights of `average`, sharing their memory.
     pub(crate) fn model_of(&self, average: &Average) -> Result<ConsistencyModel> {
-        Ok(ConsistencyModel::new(Arc::clone(&self.network), average.params().clone(), self.range)?)
+        let (network, params) = (Arc::clone(&self.network), average.params().clone());
+        let model =
+            ConsistencyModel::with_parameterization(network, params, self.range, self.parameterization)?;
+        Ok(model.with_null_label(self.null_label))
+    }
+
+    /// Whether the network's last label stands for no class in particular.
+    pub fn has_null_label(&self) -> bool {
+        self.null_label
+    }
+
+    /// The least noise that the model is trained at, where it is not the least of its range.
+    pub fn trained_from_sigma(&self) -> Option<f64> {
+        self.objective.trained_from_sigma()
     }
 }
 
@@ -254,17 +374,38 @@ fn finite(loss: f64, gradients: &Gradients, step: u64) -> Result<f64> {
     if norm.is_finite() { Ok(norm) } else { Err(Error::NonFiniteGradient { step, norm }) }
 }
 
-fn check_data(network: &dyn Network, data: &Dataset) -> Result<()> {
+fn check_data(network: &dyn Network, data: &Dataset, has_null_label: bool) -> Result<()> {
     if network.sample_shape() != data.sample_shape() {
         return Err(Error::DataShape {
             network: network.sample_shape().to_vec(),
             data: data.sample_shape().to_vec(),
         });
     }
-    match (network.num_classes(), data.num_classes().unwrap_or(0)) {
+    let classes = network.num_classes().map(|labels| labels.saturating_sub(usize::from(has_null_label)));
+    match (classes, data.num_classes().unwrap_or(0)) {
         (Some(network), data) if data == 0 || data > network => Err(Error::DataClasses { network, data }),
+        (None, _) if has_null_label => Err(Error::Config {
+            key: "train.label_dropout",
+            value: "above 0".to_owned(),
+            range: "0 for a model without classes; set model.class_conditional = true",
+        }),
         _ => Ok(()),
     }
+}
+
+/// A teacher is asked about the student's samples and labels.
+fn check_teacher(network: &dyn Network, teacher: &dyn Network) -> Result<()> {
+    let student_classes = network.num_classes();
+    let labels_fit = teacher.num_classes() == student_classes;
+    if teacher.sample_shape() == network.sample_shape() && labels_fit {
+        return Ok(());
+    }
+    Err(Error::TeacherShape {
+        teacher: teacher.sample_shape().to_vec(),
+        student: network.sample_shape().to_vec(),
+        teacher_classes: teacher.num_classes(),
+        student_classes,
+    })
 }
 
 fn learning_rate(config: &TrainConfig) -> Result<LearningRate> {

@@ -9,12 +9,13 @@ use candle_core::Tensor;
 use ct_data::{LoadOptions, Source};
 use ct_model::folder::{self, Card};
 use ct_model::{ConsistencyModel, Denoiser as _};
-use ct_sample::{NoiseSource, RecordedNoise, SeededNoise, check_sigmas, default_sigmas};
+use ct_sample::{NoiseSource, RecordedNoise, SeededNoise, check_sigmas};
 use indicatif::ProgressBar;
 
 use crate::global::Global;
 use crate::mistake::mistake;
-use crate::{model_path, output, picture, sampling, terminal};
+use crate::sampling::{self, Sampler};
+use crate::{model_path, output, picture, terminal};
 
 /// Samples without --num: a grid of 8 by 8 images, or enough points to show a shape.
 const NUM_IMAGES: usize = 64;
@@ -30,7 +31,8 @@ const DATA_POINTS: usize = 4000;
   ct sample --model runs/digits                             64 images into samples.png
   ct sample --model runs/digits --steps 2 --grid two.png    two evaluations each
   ct sample --model runs/digits --num 1000 --out images     a PNG for each
-  ct sample --model runs/digits --sigmas 80,0.8 --seed 7
+  ct sample --model runs/digits --sigmas 20,0.8 --seed 7
+  ct sample --model runs/teacher --sampler heun --steps 18  a denoiser, by its ODE
   ct sample --model runs/digits --noise noise.safetensors --save-tensors samples.safetensors")]
 pub(crate) struct Args {
     /// A model folder, a checkpoint, or a run folder, of which the newest checkpoint is taken.
@@ -39,7 +41,10 @@ pub(crate) struct Args {
     /// Number of samples [default: 64 images, 2000 points, or as many as there is recorded noise for].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     num: Option<u32>,
-    /// Evaluations of the network for each sample [default: 1].
+    /// How samples are drawn [default: multistep, and heun for a denoiser].
+    #[arg(long, value_enum)]
+    sampler: Option<Sampler>,
+    /// Steps for each sample [default: 1, and 18 of an ODE].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     steps: Option<u16>,
     /// Noise levels, descending, in the place of --steps.
@@ -48,6 +53,9 @@ pub(crate) struct Args {
     /// The class of all samples, by its number [default: all classes in turn].
     #[arg(long, value_name = "K")]
     class: Option<u32>,
+    /// How far samples are led towards their class, for a model trained with hidden labels; 1 is not at all.
+    #[arg(long, value_name = "SCALE")]
+    guidance: Option<f64>,
     /// One picture of all samples [default: samples.png, when nothing else is written].
     #[arg(long, value_name = "FILE.png")]
     grid: Option<PathBuf>,
@@ -85,14 +93,17 @@ pub(crate) fn run(args: &Args, global: &Global) -> Result<ExitCode> {
     }
 
     let num = num_samples(args, model, recorded.as_ref())?;
-    let sigmas = sigmas(args, model)?;
+    let sampler = args.sampler.unwrap_or_else(|| Sampler::of(&loaded.card));
+    let sigmas = sigmas(args, sampler, model, &loaded.card)?;
     let class_labels = class_labels(args, model, recorded.as_ref(), num)?;
     let seeded = SeededNoise { seed: global.seed.unwrap_or(0), first_index: 0 };
     let noise: &dyn NoiseSource = recorded.as_ref().map_or(&seeded, |recorded| recorded);
     let request = sampling::Request {
         num,
+        sampler,
         sigmas: &sigmas,
         class_labels: class_labels.as_deref(),
+        guidance: args.guidance,
         clip: sampling::clips(model) && loaded.clip_denoised && !args.no_clip,
         batch_size: args
             .batch
@@ -102,11 +113,12 @@ pub(crate) fn run(args: &Args, global: &Global) -> Result<ExitCode> {
     let drawn = start.elapsed();
 
     let written = write(args, &loaded.card, &samples, &sigmas)?;
+    let evaluations = sampler.evaluations(&sigmas);
     let kind = if model.sample_shape().len() == 3 { "images" } else { "points" };
     terminal::say(format_args!(
         "{num} {kind} in {} evaluation{} each, {:.2} s of {:.2} s: {}",
-        sigmas.len(),
-        if sigmas.len() == 1 { "" } else { "s" },
+        evaluations,
+        if evaluations == 1 { "" } else { "s" },
         drawn.as_secs_f64(),
         start.elapsed().as_secs_f64(),
         written.join(", ")
@@ -139,14 +151,21 @@ fn num_samples(args: &Args, model: &ConsistencyModel, recorded: Option<&Recorded
     }
 }
 
-fn sigmas(args: &Args, model: &ConsistencyModel) -> Result<Vec<f64>> {
-    let sigmas = if args.sigmas.is_empty() {
-        default_sigmas(model.noise_range(), args.steps.map_or(1, usize::from))?
-    } else {
-        args.sigmas.clone()
-    };
-    check_sigmas(&sigmas, model.noise_range())?;
-    Ok(sigmas)
+fn sigmas(args: &Args, sampler: Sampler, model: &ConsistencyModel, card: &Card) -> Result<Vec<f64>> {
+    let range = model.noise_range();
+    let steps = args.steps.map_or(sampler.default_steps(), usize::from);
+    let sigmas = if args.sigmas.is_empty() { sampler.sigmas(range, steps)? } else { args.sigmas.clone() };
+    if sampler != Sampler::Multistep {
+        return Ok(sigmas);
+    }
+    check_sigmas(&sigmas, range)?;
+    match (card.trained_from_sigma, sigmas.last()) {
+        (Some(least), Some(&last)) if last < least => Err(mistake(format!(
+            "the noise level {last} is below {least}, where this model was trained from (the second stage of TCM); name levels with --sigmas {},{least}",
+            range.sigma_max
+        ))),
+        _ => Ok(sigmas),
+    }
 }
 
 fn class_labels(

@@ -4,13 +4,15 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
-use ct_model::folder::Card;
+use ct_model::folder::{Card, Loaded};
 use ct_train::{RunFolder, Trainer};
 
-use crate::config::{Config, Layers, Origins, changes, presets};
+use crate::config::{Config, Layers, Origins, PRESET, changes, presets};
 use crate::global::Global;
 use crate::mistake::mistake;
-use crate::training::{finish, pictures::Pictures, place, place::Place, setup, setup::Setup, watch::Watch};
+use crate::training::{
+    finish, pictures::Pictures, place, place::Place, setup, setup::Setup, start, watch::Watch,
+};
 use crate::{interrupt, terminal};
 
 /// Train a model.
@@ -21,13 +23,20 @@ use crate::{interrupt, terminal};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   ct train digits                                    the digits that are part of ct
-  ct train digits --set train.recipe=ict             another recipe: ct, ict or ect
+  ct train digits --set train.recipe=ict             another recipe, see below
   ct train toy --data toy:spirals --out runs/spirals
   ct train icons --data folder:my/pictures --set train.steps=20000
   ct train fashion --data idx:data/fashion-mnist
   ct train digits --dry-run > my.toml                all settings; edit, then:
   ct train --config my.toml
   ct train --resume runs/digits
+
+Recipes:
+  ect, ct, ict, sct    from nothing, or from a denoiser with --set init.model=DIR
+  diffusion            a denoiser: a teacher, or a start for the others
+  cd, scd              a denoiser made into a consistency model: --set init.model=DIR
+  tcm                  a second stage for a consistency model: --set init.model=DIR
+  For sct and scd the denoiser is one with --set model.parameterization=trigflow.
 
 Data:
   digits, toy:two-moons, toy:eight-gaussians, toy:swiss-roll, toy:checkerboard, toy:spirals,
@@ -77,14 +86,18 @@ pub(crate) fn run(args: &Args, global: &Global, threads: usize) -> Result<ExitCo
         (Place::Resume(folder), _) => settings_of_run(folder, args, global)?,
         (Place::New(_), None) => settings(args, global)?,
     };
-    let Setup { config, data, mut trainer } = setup::prepare(config, &origins, &device)?;
+    let run = match &place {
+        Place::New(_) => None,
+        Place::Resume(folder) => Some(folder),
+    };
+    let Setup { config, data, init, mut trainer } = setup::prepare(config, &origins, run, &device)?;
     if args.dry_run {
         terminal::say(with_command(&config)?.trim_end());
         return Ok(ExitCode::SUCCESS);
     }
 
     let pictures = Pictures::new(&config, &data)?;
-    let folder = open_place(place, &config, &mut trainer)?;
+    let folder = open_place(place, &config, init.as_ref(), &mut trainer)?;
     let card = setup::card(&config, &data);
     say_header(&config, &trainer, folder.path(), &global.device.to_string(), threads);
     interrupt::listen()?;
@@ -129,7 +142,7 @@ fn settings(args: &Args, global: &Global) -> Result<(Config, Origins)> {
     let mut layers = Layers::default();
     if let Some(name) = &args.preset {
         let text = presets::find(name).ok_or_else(|| mistake(presets::unknown(name)))?;
-        layers.add_toml(text, &format!("preset {name}"))?;
+        layers.add_toml(text, &format!("{PRESET}{name}"))?;
     }
     if let Some(path) = &args.config {
         let text = std::fs::read_to_string(path)
@@ -174,9 +187,18 @@ fn open(dir: &Path) -> Result<RunFolder> {
 }
 
 /// Makes the folder of a new run, or brings `trainer` to where an earlier one was.
-fn open_place(place: Place, config: &Config, trainer: &mut Trainer) -> Result<RunFolder> {
+fn open_place(
+    place: Place,
+    config: &Config,
+    init: Option<&Loaded>,
+    trainer: &mut Trainer,
+) -> Result<RunFolder> {
     let folder = match place {
-        Place::New(path) => return Ok(RunFolder::create(&path, &with_command(config)?)?),
+        Place::New(path) => {
+            let folder = RunFolder::create(&path, &with_command(config)?)?;
+            init.map_or(Ok(()), |init| start::keep_copy(&folder, init))?;
+            return Ok(folder);
+        }
         Place::Resume(folder) => folder,
     };
     match folder.restore(trainer)? {

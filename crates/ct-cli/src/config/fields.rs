@@ -5,26 +5,34 @@ use serde::de::{DeserializeOwned, Error as _, Visitor};
 use serde::{Deserializer, forward_to_deserialize_any};
 
 use ct_model::{MlpConfig, UNet2DConfig};
-use ct_train::{CtConfig, EctConfig, IctConfig, TrainConfig};
+use ct_train::{
+    CdConfig, CtConfig, DiffusionConfig, EctConfig, IctConfig, ScmConfig, TcmConfig, TrainConfig,
+};
 
 use super::suggest::nearest;
 use super::{
-    CheckpointConfig, Config, DataConfig, MetricsConfig, ModelConfig, NoiseConfig, SampleConfig, ScoreConfig,
+    CheckpointConfig, Config, DataConfig, InitConfig, MetricsConfig, ModelConfig, NoiseConfig, SampleConfig,
+    ScoreConfig,
 };
 
 /// The sections of a configuration, each with its keys; the first is the top.
-fn sections() -> [(&'static str, &'static [&'static str]); 14] {
+fn sections() -> [(&'static str, &'static [&'static str]); 19] {
     [
         ("", fields_of::<Config>()),
         ("data", fields_of::<DataConfig>()),
         ("model", fields_of::<ModelConfig>()),
         ("model.unet", fields_of::<UNet2DConfig>()),
         ("model.mlp", fields_of::<MlpConfig>()),
+        ("init", fields_of::<InitConfig>()),
         ("noise", fields_of::<NoiseConfig>()),
         ("train", fields_of::<TrainConfig>()),
+        ("train.diffusion", fields_of::<DiffusionConfig>()),
         ("train.ct", fields_of::<CtConfig>()),
         ("train.ict", fields_of::<IctConfig>()),
         ("train.ect", fields_of::<EctConfig>()),
+        ("train.cd", fields_of::<CdConfig>()),
+        ("train.scm", fields_of::<ScmConfig>()),
+        ("train.tcm", fields_of::<TcmConfig>()),
         ("metrics", fields_of::<MetricsConfig>()),
         ("checkpoint", fields_of::<CheckpointConfig>()),
         ("sample", fields_of::<SampleConfig>()),

@@ -8,6 +8,9 @@ use toml::{Table, Value};
 use super::{Config, ModelKind, fields};
 use crate::mistake::mistake;
 
+/// What the origin of a preset's settings begins with.
+pub(crate) const PRESET: &str = "preset ";
+
 /// Settings, each layer over the one before.
 #[derive(Debug, Default)]
 pub(crate) struct Layers {
@@ -125,6 +128,11 @@ impl Origins {
         self.0.contains_key(key)
     }
 
+    /// Whether somebody has set this key, and not only a preset.
+    pub(crate) fn is_chosen(&self, key: &str) -> bool {
+        self.0.get(key).is_some_and(|origin| !origin.starts_with(PRESET))
+    }
+
     /// ` (set in ORIGIN)`, or nothing for a default.
     pub(crate) fn of(&self, key: &str) -> String {
         self.0.get(key).map_or_else(|| " (the default)".to_owned(), |origin| format!(" (set in {origin})"))
@@ -168,7 +176,7 @@ impl Origins {
     }
 
     fn explain_schedule(&self, config: &Config, error: ct_schedule::Error) -> anyhow::Error {
-        let section = format!("train.{}", config.train.recipe);
+        let section = format!("train.{}", config.train.recipe.section());
         let key = |name: &str| {
             let candidates = [format!("{section}.{name}"), format!("noise.{name}"), format!("train.{name}")];
             candidates.into_iter().find(|key| fields::is_known(key))

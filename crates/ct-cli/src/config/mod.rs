@@ -10,13 +10,15 @@ mod layers;
 pub(crate) mod presets;
 mod suggest;
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
-use ct_model::{MlpConfig, NoiseRange, UNet2DConfig};
+use ct_model::{MlpConfig, NoiseRange, Parameterization, UNet2DConfig};
 use ct_train::TrainConfig;
 
 pub(crate) use image_size::ImageSize;
-pub(crate) use layers::{Layers, Origins, changes, differences};
+pub(crate) use layers::{Layers, Origins, PRESET, changes, differences};
 
 /// The configuration of a run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -28,6 +30,8 @@ pub(crate) struct Config {
     pub(crate) data: DataConfig,
     /// The network.
     pub(crate) model: ModelConfig,
+    /// What it starts from.
+    pub(crate) init: InitConfig,
     /// The range of noise.
     pub(crate) noise: NoiseConfig,
     /// How it is trained.
@@ -84,10 +88,21 @@ pub(crate) struct ModelConfig {
     pub(crate) kind: ModelKind,
     /// Whether it is told the class of a sample.
     pub(crate) class_conditional: bool,
+    /// How its output becomes an estimate: consistency, edm or trigflow; what the recipe needs if absent.
+    pub(crate) parameterization: Option<Parameterization>,
     /// The network for images; the shape of the samples is filled in.
     pub(crate) unet: Option<UNet2DConfig>,
     /// The network for vectors; the shape of the samples is filled in.
     pub(crate) mlp: Option<MlpConfig>,
+}
+
+/// What training starts from.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct InitConfig {
+    /// A model folder, a checkpoint or a run, whose weights are the first ones, and which distillation learns from;
+    /// random weights if absent.
+    pub(crate) model: Option<PathBuf>,
 }
 
 /// The range of noise.

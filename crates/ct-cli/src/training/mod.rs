@@ -6,4 +6,5 @@ pub(crate) mod place;
 mod progress;
 mod score;
 pub(crate) mod setup;
+pub(crate) mod start;
 pub(crate) mod watch;

@@ -8,7 +8,8 @@ use ct_sample::SeededNoise;
 use image::DynamicImage;
 
 use crate::config::{Config, SampleConfig};
-use crate::{picture, sampling};
+use crate::picture;
+use crate::sampling::{self, Sampler};
 
 /// Points of the data that lie below a plot.
 const DATA_POINTS: usize = 4000;
@@ -19,6 +20,7 @@ const SAMPLE_POINTS: usize = 1000;
 #[derive(Debug)]
 pub(crate) struct Pictures {
     config: SampleConfig,
+    sampler: Sampler,
     noise: SeededNoise,
     data: Option<Tensor>,
 }
@@ -32,25 +34,36 @@ impl Pictures {
             sample.num = sample.num.max(SAMPLE_POINTS);
             points = Some(data.tensor(&(0..data.len().min(DATA_POINTS)).collect::<Vec<_>>())?);
         }
-        Ok(Self { config: sample, noise: SeededNoise { seed: config.seed, first_index: 0 }, data: points })
+        let sampler = Sampler::of_recipe(config.train.recipe.makes_denoiser());
+        let noise = SeededNoise { seed: config.seed, first_index: 0 };
+        Ok(Self { config: sample, sampler, noise, data: points })
     }
 
-    /// One-step samples.
-    pub(crate) fn one_step(&self, model: &ConsistencyModel) -> Result<DynamicImage> {
-        self.draw(model, &[model.noise_range().sigma_max])
+    /// Samples as the model is usually drawn from.
+    pub(crate) fn usual(&self, model: &ConsistencyModel) -> Result<DynamicImage> {
+        let sigmas = self.sampler.sigmas(model.noise_range(), self.sampler.default_steps())?;
+        self.draw(model, &sigmas)
     }
 
-    /// Two-step samples.
-    pub(crate) fn two_step(&self, model: &ConsistencyModel) -> Result<DynamicImage> {
-        self.draw(model, &sampling::two_step_sigmas(model, self.config.two_step_sigma)?)
+    /// The pictures of a finished run, by the names of their files.
+    pub(crate) fn last(&self, model: &ConsistencyModel) -> Result<Vec<(&'static str, DynamicImage)>> {
+        Ok(match self.sampler {
+            Sampler::Multistep => {
+                let two_steps = sampling::two_step_sigmas(model, self.config.two_step_sigma)?;
+                vec![("one-step.png", self.usual(model)?), ("two-step.png", self.draw(model, &two_steps)?)]
+            }
+            Sampler::Heun | Sampler::Euler => vec![("ode.png", self.usual(model)?)],
+        })
     }
 
     fn draw(&self, model: &ConsistencyModel, sigmas: &[f64]) -> Result<DynamicImage> {
         let class_labels = sampling::classes_in_turn(model, self.config.num);
         let request = sampling::Request {
             num: self.config.num,
+            sampler: self.sampler,
             sigmas,
             class_labels: class_labels.as_deref(),
+            guidance: None,
             clip: sampling::clips(model),
             batch_size: sampling::batch_size(model.sample_shape()),
         };

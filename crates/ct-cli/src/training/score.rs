@@ -13,7 +13,7 @@ use ct_model::{ConsistencyModel, Denoiser as _};
 use ct_sample::SeededNoise;
 use serde_json::{Value, json};
 
-use crate::sampling;
+use crate::sampling::{self, Sampler};
 
 /// Real images that are compared with; more make the figure hardly better and slow.
 const MOST_IMAGES: usize = 10_000;
@@ -32,16 +32,17 @@ pub(crate) struct Score {
     suffix: String,
 }
 
-/// Compares `num` one-step samples of `model`, from noise of `seed`, with the data that it learned from.
+/// Compares `num` samples of `model`, from noise of `seed`, with the data that it learned from.
 pub(crate) fn score(
     model: &ConsistencyModel,
+    sampler: Sampler,
     train: &Dataset,
     held_out: Option<&Dataset>,
     num: usize,
     seed: u64,
 ) -> Result<Score> {
     let is_image = train.sample_shape().len() == 3;
-    let generated = halve(&one_step_samples(model, num, seed)?)?;
+    let generated = halve(&usual_samples(model, sampler, num, seed)?)?;
     let most = if is_image { MOST_IMAGES } else { MOST_POINTS };
     let real = samples_of(train, most)?;
     let (metrics, space): (&[Metric], _) = if is_image {
@@ -68,12 +69,14 @@ pub(crate) fn score(
     Ok(Score { model, floor, suffix })
 }
 
-fn one_step_samples(model: &ConsistencyModel, num: usize, seed: u64) -> Result<Tensor> {
+fn usual_samples(model: &ConsistencyModel, sampler: Sampler, num: usize, seed: u64) -> Result<Tensor> {
     let class_labels = sampling::classes_in_turn(model, num);
     let request = sampling::Request {
         num,
-        sigmas: &[model.noise_range().sigma_max],
+        sampler,
+        sigmas: &sampler.sigmas(model.noise_range(), sampler.default_steps())?,
         class_labels: class_labels.as_deref(),
+        guidance: None,
         clip: sampling::clips(model),
         batch_size: sampling::batch_size(model.sample_shape()),
     };
@@ -120,7 +123,7 @@ impl fmt::Display for Score {
             let label = if i == 0 { "score" } else { "" };
             write!(
                 f,
-                "{label:<8}{}{} {:.4} ({num_generated} one-step samples against {num_real} real)",
+                "{label:<8}{}{} {:.4} ({num_generated} samples against {num_real} real)",
                 figure.name, self.suffix, figure.value
             )?;
             if let Some(floor) = &self.floor

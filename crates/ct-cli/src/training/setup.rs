@@ -5,14 +5,15 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result};
 use candle_core::Device;
 use ct_data::{Dataset, LoadOptions, Source, Split};
-use ct_model::folder::Card;
+use ct_model::folder::{Card, Loaded};
 use ct_model::{Network, NetworkConfig, NoiseRange};
-use ct_train::Trainer;
+use ct_train::{Parts, RunFolder, Trainer};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::config::{Config, ModelKind, Origins, differences};
 use crate::mistake::mistake;
 use crate::terminal;
+use crate::training::start;
 
 /// How many skipped files are named.
 const NAMED_FILES: usize = 10;
@@ -24,22 +25,46 @@ pub(crate) struct Setup {
     pub(crate) config: Config,
     /// What is learned from.
     pub(crate) data: Arc<Dataset>,
+    /// What the run starts from, if not from random weights.
+    pub(crate) init: Option<Loaded>,
     /// The state of the run.
     pub(crate) trainer: Trainer,
 }
 
 /// Loads the data, builds the network and the trainer, and fills in what the configuration left open.
-pub(crate) fn prepare(mut config: Config, origins: &Origins, device: &Device) -> Result<Setup> {
+///
+/// `run` is the folder of a run that goes on: it holds a copy of what the run started from.
+pub(crate) fn prepare(
+    mut config: Config,
+    origins: &Origins,
+    run: Option<&RunFolder>,
+    device: &Device,
+) -> Result<Setup> {
     check(&config, origins)?;
+    let init = start::load(&mut config, origins, run, device)?;
     let data = Arc::new(load(&config, Split::Train)?);
     report_skipped(&data);
-    let network = build_network(&mut config, origins, &data)?;
-    let range = noise_range(&mut config, &data)?;
-    let flip = *config.data.flip.get_or_insert(data.flip_allowed());
-    let trainer =
-        Trainer::new(network, Arc::clone(&data), range, config.train.clone(), config.seed, flip, device)
-            .map_err(|error| origins.explain(&config, error))?;
-    Ok(Setup { config, data, trainer })
+    let network = build_network(&mut config, origins, &data, init.as_ref())?;
+    let parts = Parts {
+        network,
+        data: Arc::clone(&data),
+        range: noise_range(&mut config, &data)?,
+        parameterization: config.model.parameterization,
+        init: init.as_ref().map(|init| init.model.params().clone()),
+        null_label: has_null_label(&config, init.as_ref()),
+        teacher: init.as_ref().filter(|_| config.train.recipe.needs_teacher()).map(|init| init.model.clone()),
+        seed: config.seed,
+        flip: *config.data.flip.get_or_insert(data.flip_allowed()),
+    };
+    let trainer = Trainer::from_parts(parts, config.train.clone(), device)
+        .map_err(|error| origins.explain(&config, error))?;
+    Ok(Setup { config, data, init, trainer })
+}
+
+/// Whether one label more than there are classes stands for no class in particular.
+fn has_null_label(config: &Config, init: Option<&Loaded>) -> bool {
+    config.model.class_conditional
+        && (config.train.label_dropout > 0.0 || init.is_some_and(|init| init.card.null_label))
 }
 
 /// What model folders say of the run.
@@ -130,8 +155,14 @@ fn check(config: &Config, origins: &Origins) -> Result<()> {
 }
 
 /// Fills the shape of the samples and the number of classes into the network's configuration, and builds it.
-fn build_network(config: &mut Config, origins: &Origins, data: &Dataset) -> Result<Arc<dyn Network>> {
-    let classes = num_classes(config, data)?;
+fn build_network(
+    config: &mut Config,
+    origins: &Origins,
+    data: &Dataset,
+    init: Option<&Loaded>,
+) -> Result<Arc<dyn Network>> {
+    let null_label = has_null_label(config, init);
+    let classes = num_classes(config, data)?.map(|classes| classes + usize::from(null_label));
     let network = match config.model.kind {
         ModelKind::Unet => {
             let given = config.model.unet.take().unwrap_or_default();
@@ -165,7 +196,11 @@ fn build_network(config: &mut Config, origins: &Origins, data: &Dataset) -> Resu
             NetworkConfig::Mlp(filled)
         }
     };
-    network.build().map_err(|error| origins.explain_model(config, error))
+    let network = network.build().map_err(|error| origins.explain_model(config, error))?;
+    if let Some(init) = init {
+        start::check_network(config, &*network, init)?;
+    }
+    Ok(network)
 }
 
 fn num_classes(config: &Config, data: &Dataset) -> Result<Option<usize>> {

@@ -59,8 +59,7 @@ impl<'a> Watch<'a> {
     }
 
     fn draw(&self, trainer: &Trainer) -> Result<()> {
-        let drawn =
-            self.pictures.one_step(&trainer.model()?).map_err(|error| Error::Observer(error.into()))?;
+        let drawn = self.pictures.usual(&trainer.model()?).map_err(|error| Error::Observer(error.into()))?;
         save_picture(&drawn, &self.folder.sample_path(trainer.steps_made()))
             .map_err(|error| Error::Observer(error.into()))
     }

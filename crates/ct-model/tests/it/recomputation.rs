@@ -3,8 +3,8 @@
 use candle_core::{Device, Tensor};
 use ct_kernels::{Metric, Tape, Value, distance};
 use ct_model::{
-    Activations, Dropout, MlpConfig, NetworkConfig, NoiseRange, ResampleKind, TimeScaleShift, UNet2DConfig,
-    consistency_function, normal,
+    Activations, Dropout, MlpConfig, NetworkConfig, NoiseRange, Parameterization, ResampleKind,
+    TimeScaleShift, UNet2DConfig, consistency_function, normal,
 };
 use ct_random::Purpose;
 
@@ -28,7 +28,7 @@ fn run(config: &NetworkConfig, activations: Activations) -> (Vec<u32>, Vec<Optio
     let f = consistency_function(
         &**model.network(),
         &weights,
-        &range,
+        &Parameterization::Consistency.preconditioning(&range).unwrap(),
         &Value::from(draw(0)),
         &[0.01, 0.5, 20.0].repeat(BATCH / 3),
         labels.as_ref().map(|labels| &labels[..]),

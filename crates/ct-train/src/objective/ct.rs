@@ -40,7 +40,7 @@ impl Objective for Ct {
         Ok(neighbours(&grid, &GridDraw::uniform(&grid), Weighting::Uniform, self.range, u))
     }
 
-    fn target(&self, step: u64) -> Target {
+    fn target_weights(&self, step: u64) -> Target {
         Target::Average { mu: self.target_decay.mu(self.num_sigmas.at(step, self.steps)) }
     }
 

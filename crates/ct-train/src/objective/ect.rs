@@ -12,7 +12,7 @@ use ct_kernels::Metric;
 use ct_model::NoiseRange;
 use ct_schedule::{EctMapping, EctPhase, EctStages, TruncatedLognormal, Weighting};
 
-use super::{Objective, Pair, Target};
+use super::{Objective, Pair};
 use crate::{EctConfig, Result};
 
 /// Easy consistency tuning.
@@ -26,10 +26,17 @@ pub struct Ect {
     range: NoiseRange,
     steps: u64,
     metric: Metric,
+    pretrain_metric: Metric,
 }
 
 impl Ect {
-    pub(super) fn new(config: &EctConfig, range: NoiseRange, steps: u64, metric: Metric) -> Result<Self> {
+    pub(super) fn new(
+        config: &EctConfig,
+        range: NoiseRange,
+        steps: u64,
+        metric: Metric,
+        pretrain_metric: Metric,
+    ) -> Result<Self> {
         Ok(Self {
             stages: EctStages::new(config.pretrain, config.stages)?,
             mapping: EctMapping::sigmoid_with(config.q, config.k, config.b)?,
@@ -39,6 +46,7 @@ impl Ect {
             range,
             steps,
             metric,
+            pretrain_metric,
         })
     }
 
@@ -68,12 +76,11 @@ impl Objective for Ect {
         Ok(u.iter().map(|&u| self.pair(phase, u)).collect())
     }
 
-    fn target(&self, _step: u64) -> Target {
-        Target::Student
-    }
-
-    fn metric(&self, _step: u64) -> Metric {
-        self.metric
+    fn metric(&self, step: u64) -> Metric {
+        match self.phase(step) {
+            EctPhase::Denoising => self.pretrain_metric,
+            EctPhase::Stage(_) => self.metric,
+        }
     }
 
     fn describe(&self, step: u64) -> String {

@@ -8,7 +8,7 @@ use ct_model::NoiseRange;
 use ct_schedule::{GridDraw, NumSigmas, Weighting};
 
 use super::ct::{grid, neighbours};
-use super::{Objective, Pair, Target};
+use super::{Objective, Pair};
 use crate::{IctConfig, Result};
 
 /// Improved consistency training.
@@ -36,10 +36,6 @@ impl Objective for Ict {
         let grid = grid(self.num_sigmas.at(step, self.steps), self.range)?;
         let draw = GridDraw::lognormal(&grid, self.p_mean, self.p_std)?;
         Ok(neighbours(&grid, &draw, Weighting::InverseDelta, self.range, u))
-    }
-
-    fn target(&self, _step: u64) -> Target {
-        Target::Student
     }
 
     fn metric(&self, _step: u64) -> Metric {

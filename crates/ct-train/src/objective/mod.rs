@@ -1,28 +1,42 @@
 //! What is learned: the noise levels of a sample, the target and the weight of the difference.
 //!
-//! Every recipe trains f towards itself at a smaller noise level, on the same noise
-//! (Song et al. 2023, algorithm 3):
+//! Every discrete recipe trains f towards itself at a smaller noise level, on the same noise
+//! (Song et al. 2023, algorithms 2 and 3):
 //!
 //! ```text
-//! loss = weight * d( f(x0 + sigma_hi z, sigma_hi), stop_gradient f'(x0 + sigma_lo z, sigma_lo) )
+//! loss = weight * d( f(x_hi, sigma_hi), stop_gradient f'(x_lo, sigma_lo) ),   x_hi = x0 + sigma_hi z
 //! ```
 //!
 //! The recipes differ in how (`sigma_hi`, `sigma_lo`, weight) follow from one uniform number and the progress of the run,
-//! and in whose weights f' has.
+//! in whose weights f' has, and in how `x_lo` is reached: on the same noise, or by the ODE of a teacher.
+//! A denoiser has the clean sample for its target, and a continuous-time model the end of its own tangent.
 
+mod cd;
 mod ct;
+mod diffusion;
 mod ect;
 mod ict;
+mod scm;
+mod tcm;
 
-use ct_kernels::Metric;
-use ct_model::NoiseRange;
+use std::sync::Arc;
+
+use candle_core::Tensor;
+use ct_kernels::{Metric, Value};
+use ct_model::{ConsistencyModel, NoiseRange, Parameterization, Weights};
 use ct_schedule::pseudo_huber_c;
 
+pub use cd::Cd;
 pub use ct::Ct;
+pub use diffusion::Diffusion;
 pub use ect::Ect;
 pub use ict::Ict;
+pub use scm::Scm;
+pub use tcm::Tcm;
 
-use crate::{LossKind, Recipe, Result, TrainConfig};
+use crate::passes::{Examples, Training};
+use crate::teacher::{Guided, Teacher};
+use crate::{Error, LossKind, Recipe, Result, TrainConfig};
 
 /// The noise levels of one sample, and how much its difference counts.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -56,34 +70,101 @@ pub trait Objective: Send + Sync + std::fmt::Debug {
     fn pairs(&self, step: u64, u: &[f64]) -> Result<Vec<Pair>>;
 
     /// Whose weights the target is computed with at step `step`.
-    fn target(&self, step: u64) -> Target;
+    fn target_weights(&self, _step: u64) -> Target {
+        Target::Student
+    }
+
+    /// What the student should say at step `step`, without a gradient; `weights` are those of
+    /// [`target_weights`](Self::target_weights).
+    ///
+    /// # Shapes
+    /// The result has the shape of the samples.
+    ///
+    /// # Errors
+    /// Shapes, labels or noise levels that the network does not take.
+    fn target(
+        &self,
+        _step: u64,
+        training: &Training<'_>,
+        weights: &Weights,
+        examples: &Examples,
+    ) -> Result<Tensor> {
+        training.target(weights, examples)
+    }
+
+    /// What the student says: its estimate of the clean sample, or whatever else the target is compared with.
+    ///
+    /// # Shapes
+    /// The result has the shape of the samples.
+    ///
+    /// # Errors
+    /// Shapes, labels or noise levels that the network does not take.
+    fn estimate(&self, training: &Training<'_>, student: &Weights, examples: &Examples) -> Result<Value> {
+        training.estimate(student, examples)
+    }
 
     /// How the difference is measured at step `step`.
     fn metric(&self, step: u64) -> Metric;
 
     /// The state of the schedule at step `step`, in a few characters for a progress bar.
     fn describe(&self, step: u64) -> String;
+
+    /// The least noise that the model is trained at, where it is not the least of its range.
+    fn trained_from_sigma(&self) -> Option<f64> {
+        None
+    }
 }
 
-/// Builds the objective that `config` asks for, for samples of `num_values` values.
+/// What an objective is built from.
+#[derive(Debug)]
+pub(crate) struct Ingredients<'a> {
+    pub(crate) config: &'a TrainConfig,
+    pub(crate) range: NoiseRange,
+    pub(crate) parameterization: Parameterization,
+    pub(crate) num_values: usize,
+    pub(crate) teacher: Option<&'a ConsistencyModel>,
+}
+
+/// Builds the objective that the settings ask for.
 ///
 /// # Errors
-/// A setting out of its range.
-pub(crate) fn build(
-    config: &TrainConfig,
-    range: NoiseRange,
-    num_values: usize,
-) -> Result<Box<dyn Objective>> {
-    let metric = metric(config, num_values);
-    Ok(match config.recipe {
+/// A setting out of its range, or a teacher that is missing or does not suit the recipe.
+pub(crate) fn build(from: &Ingredients<'_>) -> Result<Box<dyn Objective>> {
+    let &Ingredients { config, range, num_values, .. } = from;
+    let recipe = config.recipe;
+    if !recipe.takes(from.parameterization) {
+        return Err(Error::Parameterization { recipe, parameterization: from.parameterization });
+    }
+    let metric = metric_of(config, config.loss, num_values);
+    let teacher = || from.teacher.ok_or(Error::NoTeacher { recipe });
+    Ok(match recipe {
+        Recipe::Diffusion => Box::new(Diffusion::new(&config.diffusion, range, num_values)?),
         Recipe::Ct => Box::new(Ct::new(&config.ct, range, config.steps, metric)?),
         Recipe::Ict => Box::new(Ict::new(&config.ict, range, config.steps, metric)?),
-        Recipe::Ect => Box::new(Ect::new(&config.ect, range, config.steps, metric)?),
+        Recipe::Ect => {
+            let pretrain = metric_of(config, config.ect.pretrain_loss.unwrap_or(config.loss), num_values);
+            Box::new(Ect::new(&config.ect, range, config.steps, metric, pretrain)?)
+        }
+        Recipe::Cd => {
+            let teacher = guided(teacher()?, config.cd.guidance)?;
+            Box::new(Cd::new(&config.cd, range, teacher, metric)?)
+        }
+        Recipe::Sct => Box::new(Scm::training(&config.scm, range, config.steps, num_values)?),
+        Recipe::Scd => {
+            let teacher = guided(teacher()?, config.scm.guidance)?;
+            Box::new(Scm::distillation(&config.scm, range, config.steps, num_values, teacher)?)
+        }
+        Recipe::Tcm => Box::new(Tcm::new(config, range, teacher()?.clone(), metric)?),
     })
 }
 
-fn metric(config: &TrainConfig, num_values: usize) -> Metric {
-    match config.loss {
+#[expect(clippy::float_cmp, reason = "exactly 1 is the default, and means that there is no guidance")]
+fn guided(model: &ConsistencyModel, scale: f64) -> Result<Arc<dyn Teacher>> {
+    Ok(if scale == 1.0 { Arc::new(model.clone()) } else { Arc::new(Guided::new(model.clone(), scale)?) })
+}
+
+fn metric_of(config: &TrainConfig, loss: LossKind, num_values: usize) -> Metric {
+    match loss {
         LossKind::L2 => Metric::L2,
         LossKind::L1 => Metric::L1,
         LossKind::PseudoHuber => {

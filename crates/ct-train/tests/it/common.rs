@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 use ct_data::{Dataset, LoadOptions, Source};
-use ct_model::{MlpConfig, Network, NetworkConfig, NoiseRange, UNet2DConfig};
-use ct_train::{TrainConfig, Trainer};
+use ct_model::{ConsistencyModel, MlpConfig, Network, NetworkConfig, NoiseRange, Params, UNet2DConfig};
+use ct_train::{Parts, TrainConfig, Trainer};
 
 /// One recorded case: tensors by name, and notes.
 pub(crate) struct Golden {
@@ -91,4 +91,30 @@ pub(crate) fn small_mlp() -> Arc<dyn Network> {
 pub(crate) fn trainer(network: Arc<dyn Network>, data: Arc<Dataset>, config: TrainConfig) -> Trainer {
     let range = NoiseRange { sigma_min: 0.01, sigma_max: 20.0, sigma_data: data.std(), rho: 7.0 };
     Trainer::new(network, data, range, config, 3, false, &Device::Cpu).unwrap()
+}
+
+/// A trainer of any recipe; one that needs a teacher gets random weights for it, which are also its first ones.
+pub(crate) fn trainer_from_teacher(
+    network: Arc<dyn Network>,
+    data: Arc<Dataset>,
+    config: TrainConfig,
+) -> Trainer {
+    let range = NoiseRange { sigma_min: 0.01, sigma_max: 20.0, sigma_data: data.std(), rho: 7.0 };
+    let params = Params::init(network.layout(), 8, &Device::Cpu).unwrap();
+    let parameterization = config.recipe.parameterization();
+    let (teacher_network, weights) = (Arc::clone(&network), params.clone());
+    let teacher =
+        ConsistencyModel::with_parameterization(teacher_network, weights, range, parameterization).unwrap();
+    let parts = Parts {
+        network,
+        data,
+        range,
+        parameterization: None,
+        init: Some(params),
+        teacher: Some(teacher),
+        null_label: config.label_dropout > 0.0,
+        seed: 3,
+        flip: false,
+    };
+    Trainer::from_parts(parts, config, &Device::Cpu).unwrap()
 }

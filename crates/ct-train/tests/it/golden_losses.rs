@@ -1,30 +1,35 @@
 //! The loss of each recipe against a float64 reference of our own, on a network that the test brings:
-//! F(u, s) = W2 silu(W1 [u; s] + b1) + b2 with s = `c_noise` / 1000.
+//! F(u, s) = W2 silu(W1 [u; s] + b1) + b2 with s = `c_noise` / 1000, and s = t in `TrigFlow`.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use candle_core::Device;
-use ct_kernels::{Metric, Tape, Value, concat_channels, linear, reshape, scale, silu};
+use candle_core::{Device, Tensor};
+use ct_kernels::{Metric, Tape, Value, concat_channels, distance, linear, reshape, scale, silu};
 use ct_model::{
-    Builder, Init, Input, Network, NetworkConfig, NoiseRange, ParamId, ParamLayout, Params, Weights,
+    Builder, ConsistencyModel, Init, Input, Network, NetworkConfig, NoiseRange, ParamId, ParamLayout,
+    Parameterization, Params, Weights,
 };
-use ct_train::{Examples, Pair, Training};
+use ct_train::{Cd, CdConfig, Examples, Objective, Pair, Scm, ScmConfig, Training};
 
 use crate::common::{Golden, assert_close};
+
+/// The step at which objectives are asked.
+const STEP: u64 = 3;
 
 #[derive(Debug)]
 struct TwoLayers {
     layout: Arc<ParamLayout>,
     ids: [ParamId; 4],
+    time_scale: f64,
 }
 
 impl TwoLayers {
-    fn new() -> Self {
+    fn new(time_scale: f64) -> Self {
         let b = Builder::new();
         let param = |name, shape: &[usize]| b.param(name, shape, Init::Zeros);
         let ids = [param("W1", &[16, 6]), param("b1", &[16]), param("W2", &[5, 16]), param("b2", &[5])];
-        Self { layout: b.finish(), ids }
+        Self { layout: b.finish(), ids, time_scale }
     }
 
     fn params(&self, golden: &Golden, owner: &str) -> Params {
@@ -54,57 +59,125 @@ impl Network for TwoLayers {
 
     fn forward(&self, w: &Weights, input: &Input<'_>) -> ct_model::Result<Value> {
         let [w1, b1, w2, b2] = self.ids.map(|id| &w[id]);
-        let s = scale(&reshape(input.c_noise, &[input.x.dims()[0], 1])?, 1e-3)?;
+        let s = scale(&reshape(input.c_noise, &[input.x.dims()[0], 1])?, self.time_scale)?;
         let h = silu(&linear(&concat_channels(&[input.x, &s])?, w1, Some(b1))?)?;
         Ok(linear(&h, w2, Some(b2))?)
     }
 }
 
-fn check(case: &str, teacher: &str, metric: Metric) {
-    let golden = Golden::read("losses");
+fn range(golden: &Golden) -> NoiseRange {
     let constants = golden.note("constants");
     let of = |key: &str| constants[key].as_f64().unwrap();
-    let range = NoiseRange {
+    NoiseRange {
         sigma_min: of("sigma_min"),
         sigma_max: of("sigma_max"),
         sigma_data: of("sigma_data"),
         rho: of("rho"),
-    };
-    let name = |key: &str| format!("{case}.{key}");
-    let levels = golden.f64s(&name("t")).into_iter().zip(golden.f64s(&name("r")));
-    let pairs: Vec<Pair> = levels
-        .zip(golden.f64s(&name("weight")))
-        .map(|((sigma_hi, r), weight)| Pair { sigma_hi, sigma_lo: (r > 0.0).then_some(r), weight })
-        .collect();
-    let images = (0..pairs.len() as u64).collect();
-    let (x0, noise) = (golden.f32(&name("x0")), golden.f32(&name("z")));
-    let examples = Examples { x0, noise, pairs, labels: None, images };
+    }
+}
 
-    let network = TwoLayers::new();
-    let (student, teacher) = (network.params(&golden, "student"), network.params(&golden, teacher));
-    let training = Training { network: &network, range, seed: 0 };
-    let target = training.target(&teacher.constants(), &examples).unwrap();
+/// The recorded batch of a case, with these noise levels and weights.
+fn examples(golden: &Golden, case: &str, pairs: Vec<Pair>) -> Examples {
+    let images = (0..pairs.len() as u64).collect();
+    let [x0, noise] = ["x0", "z"].map(|key| golden.f32(&format!("{case}.{key}")));
+    Examples { x0, noise, pairs, labels: None, images }
+}
+
+/// The recorded noise levels and weights of a case.
+fn pairs(golden: &Golden, case: &str) -> Vec<Pair> {
+    let of = |key: &str| golden.f64s(&format!("{case}.{key}"));
+    let levels = of("t").into_iter().zip(of("r"));
+    levels
+        .zip(of("weight"))
+        .map(|((sigma_hi, r), weight)| Pair { sigma_hi, sigma_lo: (r > 0.0).then_some(r), weight })
+        .collect()
+}
+
+/// Compares the target, the loss and all gradients of an objective with the recording.
+fn compare(
+    golden: &Golden,
+    case: &str,
+    objective: &dyn Objective,
+    training: &Training<'_>,
+    [student, teacher]: [&Params; 2],
+    examples: &Examples,
+) -> Tensor {
+    let target = objective.target(STEP, training, &teacher.constants(), examples).unwrap();
     let tape = Tape::new();
-    let loss = training.loss(&student.watched(&tape), &examples, &target, metric).unwrap();
+    let estimate = objective.estimate(training, &student.watched(&tape), examples).unwrap();
+    let weights: Vec<f64> = examples.pairs.iter().map(|pair| pair.weight).collect();
+    let loss = distance(&estimate, &target, objective.metric(STEP), &weights).unwrap();
     let gradients = tape.backward(&loss).unwrap();
 
-    let tolerances = golden.note("tolerances");
-    assert_close(
-        "target",
-        &target,
-        golden.get(&name("target")),
-        tolerances["f32_estimates"].as_f64().unwrap(),
-    );
-    let tolerance = tolerances["f32_differences"].as_f64().unwrap();
-    assert_close("loss", loss.tensor(), golden.get(&name("loss")), tolerance);
+    let tolerance = golden.note("tolerances")["f32_differences"].as_f64().unwrap();
+    assert_close("loss", loss.tensor(), golden.get(&format!("{case}.loss")), tolerance);
     for (idx, (param, _)) in student.iter().enumerate() {
-        assert_close(
-            param,
-            gradients.leaf(idx).unwrap(),
-            golden.get(&name(&format!("grads.{param}"))),
-            tolerance,
-        );
+        let expected = golden.get(&format!("{case}.grads.{param}"));
+        assert_close(param, gradients.leaf(idx).unwrap(), expected, tolerance);
     }
+    target
+}
+
+/// Any objective whose target is f at the smaller noise level.
+#[derive(Debug)]
+struct Recorded(Metric);
+
+impl Objective for Recorded {
+    fn pairs(&self, _: u64, _: &[f64]) -> ct_train::Result<Vec<Pair>> {
+        unreachable!("the pairs are recorded")
+    }
+
+    fn metric(&self, _: u64) -> Metric {
+        self.0
+    }
+
+    fn describe(&self, _: u64) -> String {
+        String::new()
+    }
+}
+
+fn check(case: &str, teacher: &str, metric: Metric) {
+    let golden = Golden::read("losses");
+    let (network, range) = (TwoLayers::new(1e-3), range(&golden));
+    let preconditioning = Parameterization::Consistency.preconditioning(&range).unwrap();
+    let training = Training { network: &network, preconditioning, seed: 0 };
+    let examples = examples(&golden, case, pairs(&golden, case));
+    let (student, teacher) = (network.params(&golden, "student"), network.params(&golden, teacher));
+    let target = compare(&golden, case, &Recorded(metric), &training, [&student, &teacher], &examples);
+    let tolerance = golden.note("tolerances")["f32_estimates"].as_f64().unwrap();
+    assert_close("target", &target, golden.get(&format!("{case}.target")), tolerance);
+}
+
+/// The recorded teacher of a distillation, in this parameterization.
+fn teacher(golden: &Golden, time_scale: f64, parameterization: Parameterization) -> Arc<ConsistencyModel> {
+    let network = TwoLayers::new(time_scale);
+    let params = network.params(golden, "teacher");
+    let model =
+        ConsistencyModel::with_parameterization(Arc::new(network), params, range(golden), parameterization);
+    Arc::new(model.unwrap())
+}
+
+fn check_scm(case: &str, distilled: bool) {
+    let golden = Golden::read("losses");
+    let (network, range) = (TwoLayers::new(1.0), range(&golden));
+    let preconditioning = Parameterization::Trigflow.preconditioning(&range).unwrap();
+    let training = Training { network: &network, preconditioning, seed: 0 };
+    // At step 3 of 10 the tangent's warm-up is at the recorded 0.3.
+    let config = ScmConfig { tangent_warmup_steps: 10, ..ScmConfig::default() };
+    let objective = if distilled {
+        let teacher = teacher(&golden, 1.0, Parameterization::Trigflow);
+        Scm::distillation(&config, range, 100, 5, teacher).unwrap()
+    } else {
+        Scm::training(&config, range, 100, 5).unwrap()
+    };
+    let sigma = golden.f64s(&format!("{case}.t")).into_iter().map(|t| range.sigma_data * t.tan());
+    let pairs = sigma.map(|sigma_hi| Pair { sigma_hi, sigma_lo: None, weight: 0.2 }).collect();
+    let examples = examples(&golden, case, pairs);
+    let student = network.params(&golden, "student");
+    let target = compare(&golden, case, &objective, &training, [&student, &student], &examples);
+    let expected = (golden.get(&format!("{case}.raw")) + golden.get(&format!("{case}.g_l2"))).unwrap();
+    let tolerance = golden.note("tolerances")["f32_differences"].as_f64().unwrap();
+    assert_close("target", &target, &expected, tolerance);
 }
 
 fn huber(case: &str) -> Metric {
@@ -135,4 +208,29 @@ fn ect_where_the_target_is_partly_the_clean_sample() {
 fn ect_in_its_last_stage() {
     check("ect_last_stage", "student", huber("ect_last_stage"));
     check("ect_huber", "student", huber("ect_huber"));
+}
+
+#[test]
+fn cd_with_a_heun_step_of_the_teacher() {
+    let golden = Golden::read("losses");
+    let (network, range) = (TwoLayers::new(1e-3), range(&golden));
+    let preconditioning = Parameterization::Consistency.preconditioning(&range).unwrap();
+    let training = Training { network: &network, preconditioning, seed: 0 };
+    let teacher = teacher(&golden, 1e-3, Parameterization::Edm);
+    let objective = Cd::new(&CdConfig::default(), range, teacher, Metric::L2).unwrap();
+    let examples = examples(&golden, "cd_l2", pairs(&golden, "cd_l2"));
+    let (student, ema) = (network.params(&golden, "student"), network.params(&golden, "ema"));
+    let target = compare(&golden, "cd_l2", &objective, &training, [&student, &ema], &examples);
+    let tolerance = golden.note("tolerances")["f32_estimates"].as_f64().unwrap();
+    assert_close("target", &target, golden.get("cd_l2.target"), tolerance);
+}
+
+#[test]
+fn sct_with_the_exact_tangent() {
+    check_scm("sct", false);
+}
+
+#[test]
+fn scd_with_the_teachers_velocity() {
+    check_scm("scd", true);
 }

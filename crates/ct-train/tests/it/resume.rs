@@ -7,7 +7,7 @@ use ct_model::folder::Card;
 use ct_train::{OptimizerKind, Recipe, RunFolder, TrainConfig, Trainer};
 use rayon::ThreadPoolBuilder;
 
-use crate::common::{digits, moons, small_mlp, small_unet, trainer};
+use crate::common::{digits, moons, small_mlp, small_unet, trainer, trainer_from_teacher};
 
 fn config(recipe: Recipe) -> TrainConfig {
     let mut config =
@@ -15,6 +15,7 @@ fn config(recipe: Recipe) -> TrainConfig {
     config.ema = vec![0.9, 0.99];
     config.ema_power = vec![0.1];
     (config.ict.s1, config.ect.stages, config.ect.pretrain) = (40, 2, 0.3);
+    (config.cd.mu, config.scm.pretrain, config.scm.tangent_warmup_steps) = (0.5, 0.3, 6);
     config
 }
 
@@ -69,8 +70,9 @@ fn check(new: impl Fn() -> Trainer) {
 
 #[test]
 fn ten_steps_are_five_and_five_for_every_recipe() {
-    for recipe in [Recipe::Ct, Recipe::Ict, Recipe::Ect] {
-        check(|| trainer(small_mlp(), moons(), config(recipe)));
+    for recipe in Recipe::ALL {
+        let config = TrainConfig { learned_weighting: recipe == Recipe::Sct, ..config(recipe) };
+        check(|| trainer_from_teacher(small_mlp(), moons(), config.clone()));
     }
 }
 

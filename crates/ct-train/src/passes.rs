@@ -1,11 +1,13 @@
-//! The loss of a batch: f at one noise level against a target at a smaller one, on the same noise.
+//! The passes of a training step: f at one noise level and its target at a smaller one, on the same noise.
 //!
 //! Song et al. 2023, algorithms 2 and 3; what the recipes fill in is in [`objective`](crate::Objective).
 
-use candle_core::{Device, Tensor};
-use ct_kernels::{Metric, Value, distance};
-use ct_model::{Dropout, Network, NoiseRange, Weights, consistency_function};
+use candle_core::Tensor;
+use ct_kernels::Value;
+use ct_model::{Dropout, Input, Network, Weights, consistency_function};
+use ct_schedule::Preconditioning;
 
+use crate::teacher::scale_rows;
 use crate::{Pair, Result};
 
 /// Samples of a batch, with everything that was drawn for them.
@@ -24,8 +26,21 @@ pub struct Examples {
 }
 
 impl Examples {
+    /// The larger noise level of each sample.
+    pub fn sigma_hi(&self) -> Vec<f64> {
+        self.pairs.iter().map(|pair| pair.sigma_hi).collect()
+    }
+
+    /// x0 + sigma z, with a sigma for each sample: every noise level has the same noise.
+    ///
+    /// # Errors
+    /// The device is out of memory.
+    pub fn at(&self, sigma: &[f64]) -> Result<Tensor> {
+        Ok((&self.x0 + scale_rows(&self.noise, sigma)?)?)
+    }
+
     /// The samples in `rows` alone.
-    fn select(&self, rows: &[usize]) -> Result<Self> {
+    pub(crate) fn select(&self, rows: &[usize]) -> Result<Self> {
         if rows.len() == self.pairs.len() {
             return Ok(self.clone());
         }
@@ -39,30 +54,41 @@ impl Examples {
     }
 }
 
-/// The consistency function of a network in training: its dropout is on, with masks that belong to the images.
+/// A network in training: its dropout is on, with masks that belong to the images.
 #[derive(Clone, Copy, Debug)]
 pub struct Training<'a> {
     /// The network.
     pub network: &'a dyn Network,
-    /// Its range of noise.
-    pub range: NoiseRange,
+    /// How its output becomes an estimate.
+    pub preconditioning: Preconditioning,
     /// Seed of the dropout masks.
     pub seed: u64,
 }
 
 impl Training<'_> {
-    /// f(x0 + sigma z, sigma) with a sigma for each sample, and the same dropout masks in every call.
+    /// f(x, sigma) with a sigma for each sample, and the same dropout masks in every call.
     ///
     /// # Errors
     /// Shapes, labels or noise levels that the network does not take.
-    pub fn f(&self, weights: &Weights, examples: &Examples, sigma: &[f64]) -> Result<Value> {
-        let x = Value::from(add_noise(&examples.x0, &examples.noise, sigma)?);
-        let labels = examples.labels.as_deref().filter(|_| self.network.num_classes().is_some());
+    pub fn f(&self, weights: &Weights, examples: &Examples, x: &Tensor, sigma: &[f64]) -> Result<Value> {
+        let labels = self.labels(examples);
         let dropout = Some(Dropout { seed: self.seed, images: &examples.images });
-        Ok(consistency_function(self.network, weights, &self.range, &x, sigma, labels, dropout)?)
+        let x = Value::from(x);
+        Ok(consistency_function(self.network, weights, &self.preconditioning, &x, sigma, labels, dropout)?)
     }
 
-    /// What the student should say, without a gradient: f at the smaller noise level, or the clean sample.
+    /// The network itself on an input that is already scaled, with the same dropout masks in every call.
+    ///
+    /// # Errors
+    /// Shapes or labels that the network does not take.
+    pub fn raw(&self, weights: &Weights, examples: &Examples, x: &Value, c_noise: &Value) -> Result<Value> {
+        let class_labels = self.labels(examples);
+        let dropout = Some(Dropout { seed: self.seed, images: &examples.images });
+        Ok(self.network.forward(weights, &Input { x, c_noise, class_labels, dropout })?)
+    }
+
+    /// What the student should say at the larger noise level, without a gradient:
+    /// what `teacher` says at the smaller one, or the clean sample where there is none.
     ///
     /// # Errors
     /// Shapes, labels or noise levels that the network does not take.
@@ -74,44 +100,31 @@ impl Training<'_> {
         }
         let noisy = examples.select(&rows)?;
         let sigma_lo: Vec<f64> = noisy.pairs.iter().filter_map(|pair| pair.sigma_lo).collect();
-        let f_lo = self.f(teacher, &noisy, &sigma_lo)?;
+        let f_lo = self.f(teacher, &noisy, &noisy.at(&sigma_lo)?, &sigma_lo)?;
         replace_rows(&examples.x0, &rows, f_lo.tensor())
     }
 
-    /// The weighted difference between the student and `target`, mean over the samples: a scalar.
+    /// The student's estimate at the larger noise level, recorded if its weights are on a tape.
     ///
     /// # Errors
     /// Shapes, labels or noise levels that the network does not take.
-    pub fn loss(
-        &self,
-        student: &Weights,
-        examples: &Examples,
-        target: &Tensor,
-        metric: Metric,
-    ) -> Result<Value> {
-        let sigma_hi: Vec<f64> = examples.pairs.iter().map(|pair| pair.sigma_hi).collect();
-        let weights: Vec<f64> = examples.pairs.iter().map(|pair| pair.weight).collect();
-        let f_hi = self.f(student, examples, &sigma_hi)?;
-        Ok(distance(&f_hi, target, metric, &weights)?)
+    pub fn estimate(&self, student: &Weights, examples: &Examples) -> Result<Value> {
+        let sigma_hi = examples.sigma_hi();
+        self.f(student, examples, &examples.at(&sigma_hi)?, &sigma_hi)
+    }
+
+    fn labels<'a>(&self, examples: &'a Examples) -> Option<&'a [u32]> {
+        examples.labels.as_deref().filter(|_| self.network.num_classes().is_some())
     }
 }
 
-/// `x0 + sigma z`, with a sigma for each sample.
-fn add_noise(x0: &Tensor, noise: &Tensor, sigma: &[f64]) -> Result<Tensor> {
-    let mut shape = vec![1; x0.rank()];
-    shape[0] = sigma.len();
-    let sigma =
-        Tensor::new(sigma, &Device::Cpu)?.to_dtype(x0.dtype())?.to_device(x0.device())?.reshape(shape)?;
-    Ok((x0 + noise.broadcast_mul(&sigma)?)?)
-}
-
-fn select_rows(x: &Tensor, rows: &[usize]) -> Result<Tensor> {
+pub(crate) fn select_rows(x: &Tensor, rows: &[usize]) -> Result<Tensor> {
     let rows = rows.iter().map(|&row| x.narrow(0, row, 1)).collect::<candle_core::Result<Vec<_>>>()?;
     Ok(Tensor::cat(&rows, 0)?)
 }
 
 /// `x` with some rows replaced by `with`.
-fn replace_rows(x: &Tensor, rows: &[usize], with: &Tensor) -> Result<Tensor> {
+pub(crate) fn replace_rows(x: &Tensor, rows: &[usize], with: &Tensor) -> Result<Tensor> {
     if rows.len() == x.dim(0)? {
         return Ok(with.clone());
     }
