@@ -75,9 +75,8 @@ mod tests {
 
     impl Denoiser for Label {
         fn denoise(&self, x: &Tensor, _: f64, labels: Option<&[u32]>) -> candle_core::Result<Tensor> {
-            let labels: Vec<f32> =
-                labels.unwrap_or(&[]).iter().map(|&label| f32::from(label as u8)).collect();
-            Tensor::new(labels, &self.0)?.reshape((x.dim(0)?, 1))
+            let labels: Vec<f64> = labels.unwrap_or(&[]).iter().copied().map(f64::from).collect();
+            Tensor::new(labels, &self.0)?.to_dtype(x.dtype())?.reshape((x.dim(0)?, 1))
         }
 
         fn sample_shape(&self) -> &[usize] {

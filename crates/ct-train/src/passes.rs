@@ -19,7 +19,7 @@ pub struct Examples {
     pub noise: Tensor,
     /// Noise levels and weight of each sample.
     pub pairs: Vec<Pair>,
-    /// Label of each sample.
+    /// Label of each sample, if the network knows classes.
     pub labels: Option<Vec<u32>>,
     /// Number of each image, counted over the whole run: the key of its dropout masks.
     pub images: Vec<u64>,
@@ -71,7 +71,7 @@ impl Training<'_> {
     /// # Errors
     /// Shapes, labels or noise levels that the network does not take.
     pub fn f(&self, weights: &Weights, examples: &Examples, x: &Tensor, sigma: &[f64]) -> Result<Value> {
-        let labels = self.labels(examples);
+        let labels = examples.labels.as_deref();
         let dropout = Some(Dropout { seed: self.seed, images: &examples.images });
         let x = Value::from(x);
         Ok(consistency_function(self.network, weights, &self.preconditioning, &x, sigma, labels, dropout)?)
@@ -82,7 +82,7 @@ impl Training<'_> {
     /// # Errors
     /// Shapes or labels that the network does not take.
     pub fn raw(&self, weights: &Weights, examples: &Examples, x: &Value, c_noise: &Value) -> Result<Value> {
-        let class_labels = self.labels(examples);
+        let class_labels = examples.labels.as_deref();
         let dropout = Some(Dropout { seed: self.seed, images: &examples.images });
         Ok(self.network.forward(weights, &Input { x, c_noise, class_labels, dropout })?)
     }
@@ -111,10 +111,6 @@ impl Training<'_> {
     pub fn estimate(&self, student: &Weights, examples: &Examples) -> Result<Value> {
         let sigma_hi = examples.sigma_hi();
         self.f(student, examples, &examples.at(&sigma_hi)?, &sigma_hi)
-    }
-
-    fn labels<'a>(&self, examples: &'a Examples) -> Option<&'a [u32]> {
-        examples.labels.as_deref().filter(|_| self.network.num_classes().is_some())
     }
 }
 

@@ -270,7 +270,8 @@ impl Trainer {
             self.network.sample_shape(),
             &self.device,
         )?;
-        let labels = batch.labels.map(|labels| self.hide_some(labels, &images));
+        let is_conditional = self.network.num_classes().is_some();
+        let labels = batch.labels.filter(|_| is_conditional).map(|labels| self.hide_some(labels, &images));
         Ok(Examples { x0: batch.x, noise, pairs, labels, images })
     }
 
