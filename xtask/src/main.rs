@@ -13,6 +13,7 @@
 
 mod bench;
 mod ci;
+mod compare;
 mod curve;
 mod deps;
 mod kill_test;
@@ -50,6 +51,8 @@ enum Task {
     KillTest(kill_test::Args),
     /// Run the benches, beside the peer's when given its Python.
     Bench(bench::Args),
+    /// Train every recipe of the family for the same time, and compare them in a table.
+    Compare(compare::Args),
     /// Train with the fast kernels, with the strict ones and in PyTorch, and draw the three losses.
     Curve(curve::Args),
     /// Run the tests of the kernels under the address sanitizer.
@@ -64,6 +67,7 @@ fn main() -> ExitCode {
         Task::Deps => deps::run(),
         Task::KillTest(args) => kill_test::run(&args),
         Task::Bench(args) => bench::run(&args),
+        Task::Compare(args) => compare::run(&args),
         Task::Curve(args) => curve::run(&args),
         Task::Sanitize(args) => sanitize::run(&args),
     };

@@ -1,0 +1,95 @@
+//! What is trained for each row of the table.
+
+use anyhow::Result;
+
+use crate::mistake::Mistake;
+
+/// One row of the table.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub(super) name: &'static str,
+    /// What is trained, in order; the last is the model of the row.
+    pub(super) stages: &'static [Stage],
+    /// Steps of sampling that are scored.
+    pub(super) steps: &'static [usize],
+}
+
+impl Plan {
+    /// Folder of the model.
+    pub(super) fn model(&self) -> &'static str {
+        self.stages.last().map_or("", |stage| stage.folder)
+    }
+}
+
+/// One training.
+#[derive(Debug)]
+pub(super) struct Stage {
+    /// Folder of the run; stages of one folder are one training, made once.
+    pub(super) folder: &'static str,
+    pub(super) recipe: &'static str,
+    /// Folder of the stage that it starts from.
+    pub(super) init: Option<&'static str>,
+    /// Share of the time.
+    pub(super) share: f64,
+    /// The setting for the part of the run that learns to denoise only, and that part.
+    pub(super) pretrain: Option<(&'static str, f64)>,
+    pub(super) set: &'static [&'static str],
+}
+
+/// The second part of a budget begins with weights that are good already.
+const SECOND: &[&str] = &["train.lr=5e-4"];
+
+const TEACHER: Stage = Stage { share: 0.5, ..alone("teacher", "diffusion", None, &[]) };
+const TRIG_TEACHER: Stage = Stage {
+    share: 0.5,
+    ..alone("teacher-trigflow", "diffusion", None, &["model.parameterization=trigflow"])
+};
+const FIRST_STAGE: Stage =
+    Stage { share: 0.5, ..alone("first-stage", "ect", Some(("train.ect.pretrain", 0.4)), &[]) };
+
+const fn alone(
+    folder: &'static str,
+    recipe: &'static str,
+    pretrain: Option<(&'static str, f64)>,
+    set: &'static [&'static str],
+) -> Stage {
+    Stage { folder, recipe, init: None, share: 1.0, pretrain, set }
+}
+
+const fn after(recipe: &'static str, init: &'static str) -> Stage {
+    Stage { folder: recipe, recipe, init: Some(init), share: 0.5, pretrain: None, set: SECOND }
+}
+
+/// All rows.
+pub(super) const PLANS: &[Plan] = &[
+    Plan { name: "diffusion", stages: &[alone("diffusion", "diffusion", None, &[])], steps: &[18] },
+    Plan { name: "ct", stages: &[alone("ct", "ct", None, &[])], steps: &[1, 2] },
+    Plan { name: "ict", stages: &[alone("ict", "ict", None, &[])], steps: &[1, 2] },
+    Plan {
+        name: "ect",
+        stages: &[alone("ect", "ect", Some(("train.ect.pretrain", 0.4)), &[])],
+        steps: &[1, 2],
+    },
+    Plan {
+        name: "sct",
+        stages: &[alone("sct", "sct", Some(("train.scm.pretrain", 0.4)), &[])],
+        steps: &[1, 2],
+    },
+    Plan { name: "cd", stages: &[TEACHER, after("cd", "teacher")], steps: &[1, 2] },
+    Plan { name: "scd", stages: &[TRIG_TEACHER, after("scd", "teacher-trigflow")], steps: &[1, 2] },
+    Plan { name: "tcm", stages: &[FIRST_STAGE, after("tcm", "first-stage")], steps: &[1] },
+];
+
+/// The plans of these names, or all.
+pub(super) fn chosen(names: &[String]) -> Result<Vec<&'static Plan>> {
+    if names.is_empty() {
+        return Ok(PLANS.iter().collect());
+    }
+    let find = |name: &String| {
+        PLANS.iter().find(|plan| plan.name == name).ok_or_else(|| {
+            let known: Vec<&str> = PLANS.iter().map(|plan| plan.name).collect();
+            Mistake(format!("--recipes {name}: expected some of {}", known.join(", "))).into()
+        })
+    };
+    names.iter().map(find).collect()
+}
