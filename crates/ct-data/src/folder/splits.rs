@@ -1,7 +1,7 @@
 //! How a folder of pictures is divided: by its own `train` and `test` folders, or one in ten by a hash.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use ct_random::{Purpose, Stream, hash_name};
 
@@ -37,7 +37,7 @@ impl Classes {
     }
 
     /// The class of a picture.
-    pub(super) fn of_picture(&self, picture: &PathBuf) -> Option<u32> {
+    pub(super) fn of_picture(&self, picture: &Path) -> Option<u32> {
         let name = folder_at(picture, self.depth)?;
         self.names.binary_search(&name).ok().and_then(|class| u32::try_from(class).ok())
     }
@@ -70,7 +70,7 @@ pub(super) fn part(pictures: Vec<PathBuf>, split: Split) -> Part {
 }
 
 /// The name of the subfolder at a depth that a picture is in.
-fn folder_at(picture: &PathBuf, depth: usize) -> Option<String> {
+fn folder_at(picture: &Path, depth: usize) -> Option<String> {
     let mut parts = picture.iter().skip(depth);
     let folder = parts.next()?;
     parts.next()?;
