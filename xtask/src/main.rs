@@ -15,6 +15,7 @@ mod bench;
 mod ci;
 mod compare;
 mod curve;
+mod data;
 mod deps;
 mod kill_test;
 mod mistake;
@@ -55,6 +56,8 @@ enum Task {
     Compare(compare::Args),
     /// Train with the fast kernels, with the strict ones and in PyTorch, and draw the three losses.
     Curve(curve::Args),
+    /// Turn a data set as it is published into what `ct train` reads.
+    Data(data::Args),
     /// Run the tests of the kernels under the address sanitizer.
     Sanitize(sanitize::Args),
 }
@@ -69,6 +72,7 @@ fn main() -> ExitCode {
         Task::Bench(args) => bench::run(&args),
         Task::Compare(args) => compare::run(&args),
         Task::Curve(args) => curve::run(&args),
+        Task::Data(args) => data::run(&args),
         Task::Sanitize(args) => sanitize::run(&args),
     };
     outcome.unwrap_or_else(|error| {

@@ -1,21 +1,20 @@
 //! Folders of pictures.
 
-use std::collections::{BTreeSet, HashSet};
+mod splits;
+
+use std::collections::HashSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use ct_random::{Purpose, Stream, hash_name};
 use image::{DynamicImage, ImageDecoder, ImageError, ImageReader, Limits};
 use rayon::prelude::*;
 
 use crate::fit::fit;
-use crate::{Dataset, Error, LoadOptions, Result, Skipped, Split};
+use crate::{Dataset, Error, LoadOptions, Result, Skipped};
 
 const EXTENSIONS: [&str; 4] = ["png", "jpg", "jpeg", "webp"];
-/// The part of a folder that is held out.
-const TEST_FRACTION: f64 = 0.1;
 
 pub(crate) fn load(
     root: &Path,
@@ -28,8 +27,8 @@ pub(crate) fn load(
     let shape = [options.channels.unwrap_or(3), height, width];
 
     let listing = Listing::of(root)?;
-    let class_names = class_names(&listing.pictures);
-    let files = in_split(listing.pictures, options.split);
+    let splits::Part { pictures: files, classes, skipped: beside } =
+        splits::part(listing.pictures, options.split);
     if files.is_empty() {
         return Err(Error::NoSplit {
             path: root.to_owned(),
@@ -48,20 +47,16 @@ pub(crate) fn load(
         return Err(Error::NothingReadable { path: root.to_owned(), count, first: path, reason });
     }
 
-    let mut skipped = [listing.skipped, decoded.skipped].concat();
+    let mut skipped = [listing.skipped, beside, decoded.skipped].concat();
     skipped.sort_by(|a, b| a.path.cmp(&b.path));
     let dataset = Dataset::from_images(root.to_string_lossy(), shape, decoded.pixels)?
         .with_flip_allowed(true)
         .with_skipped(skipped);
-    let Some(class_names) = class_names else {
+    let Some(classes) = classes else {
         return Ok(dataset);
     };
-    let label = |file: &PathBuf| {
-        let class = class_of(file).and_then(|class| class_names.binary_search(&class).ok());
-        class.and_then(|class| u32::try_from(class).ok())
-    };
-    let labels = decoded.read.iter().filter_map(label).collect();
-    dataset.with_labels(labels, class_names)
+    let labels = decoded.read.iter().filter_map(|file| classes.of_picture(file)).collect();
+    dataset.with_labels(labels, classes.names)
 }
 
 /// What a folder holds; paths are relative to it.
@@ -133,33 +128,6 @@ fn is_picture(path: &Path) -> bool {
 fn key(path: &Path) -> String {
     let parts: Vec<_> = path.iter().map(|part| part.to_string_lossy()).collect();
     parts.join("/")
-}
-
-/// Names of the subfolders, if every picture is in one and there are two or more: one class would say nothing.
-fn class_names(pictures: &[PathBuf]) -> Option<Vec<String>> {
-    let names: Option<BTreeSet<String>> = pictures.iter().map(|path| class_of(path)).collect();
-    names.filter(|names| names.len() > 1).map(|names| names.into_iter().collect())
-}
-
-/// The subfolder of the root that a picture is in.
-fn class_of(path: &Path) -> Option<String> {
-    let mut parts = path.iter();
-    let first = parts.next()?;
-    parts.next()?;
-    Some(first.to_string_lossy().into_owned())
-}
-
-/// The pictures of a split. Where one belongs depends on its own path alone.
-fn in_split(pictures: Vec<PathBuf>, split: Split) -> Vec<PathBuf> {
-    let held_out = |path: &Path| {
-        let mut stream = Stream::new(0, Purpose::Data, 0, hash_name(&key(path)));
-        stream.uniform() < TEST_FRACTION
-    };
-    match split {
-        Split::All => pictures,
-        Split::Train => pictures.into_iter().filter(|p| !held_out(p)).collect(),
-        Split::Test => pictures.into_iter().filter(|p| held_out(p)).collect(),
-    }
 }
 
 /// Pictures that were read, as bytes `[N, C, H, W]`, and those that were not.

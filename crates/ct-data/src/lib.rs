@@ -6,7 +6,7 @@
 //! |---|---|---|
 //! | `digits` | 1797 handwritten digits, `[1, 8, 8]`, in the binary | 1500 train, 297 test |
 //! | `toy:NAME` | points of a 2-D [`Toy`], `[2]` | 65536 each |
-//! | `folder:PATH` | png, jpg, jpeg and webp files, `[C, H, W]` of the size asked for | one in ten is test, by its name |
+//! | `folder:PATH` | png, jpg, jpeg and webp files, `[C, H, W]` of the size asked for | the folders `train` and `test`; without them one in ten is test, by its name |
 //! | `idx:PATH` | the format of MNIST, `[1, H, W]` | the files `train-*` and `t10k-*` |
 //! | `cifar10:PATH` | the binary version of CIFAR-10, `[3, 32, 32]` | `data_batch_*.bin` and `test_batch.bin` |
 //!

@@ -39,8 +39,10 @@ pub enum Source {
     /// A file that cannot be read is [reported](Dataset::skipped) and left out.
     /// When every picture is in a subfolder and there are at least two, the names of the subfolders directly under
     /// PATH are the classes, in alphabetical order.
-    /// The test split is one picture in ten, chosen by a hash of its path below PATH: new files do not move old ones
-    /// from one split to the other.
+    /// Where PATH has pictures in a folder `train` and in a folder `test`, those are the splits, classes are the
+    /// subfolders below them, and pictures beside them are left out.
+    /// Elsewhere the test split is one picture in ten, chosen by a hash of its path below PATH: new files do not move
+    /// old ones from one split to the other.
     Folder(PathBuf),
     /// A file of images in the IDX format of MNIST, raw or gzip, or a folder with the four files of MNIST:
     /// `train-images-idx3-ubyte`, `train-labels-idx1-ubyte`, `t10k-images-idx3-ubyte`, `t10k-labels-idx1-ubyte`.

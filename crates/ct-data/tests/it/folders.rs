@@ -248,6 +248,57 @@ fn the_split_is_a_tenth_and_stable() {
 }
 
 #[test]
+fn folders_named_train_and_test_are_the_splits() {
+    let root = tempfile::tempdir().unwrap();
+    for i in 0..20 {
+        plain(root.path(), &format!("train/{i}.png"), [i; 3]);
+        plain(root.path(), &format!("test/{i}.png"), [100 + i; 3]);
+    }
+    assert_eq!(numbers(root.path(), Split::Train), (0..20).collect());
+    assert_eq!(numbers(root.path(), Split::Test), (100..120).collect());
+    let both = load("folder", root.path(), &all([1, 1])).unwrap();
+    let first: Vec<u8> = [0, 20].map(|i| bytes(&both, i)[0]).into();
+    assert_eq!((both.len(), first), (40, vec![0, 100]), "train comes first");
+    assert_eq!(both.num_classes(), None, "the splits are no classes");
+
+    // What lies beside them belongs to neither, and is reported.
+    plain(root.path(), "val/1.png", [200; 3]);
+    plain(root.path(), "loose.png", [201; 3]);
+    assert_eq!(numbers(root.path(), Split::Train), (0..20).collect());
+    let test = load("folder", root.path(), &options([1, 1], Split::Test)).unwrap();
+    let skipped: Vec<&Path> = test.skipped().iter().map(|s| s.path.as_path()).collect();
+    assert_eq!((test.len(), skipped), (20, ["loose.png", "val/1.png"].map(Path::new).into()));
+}
+
+#[test]
+fn classes_below_the_splits_have_one_numbering() {
+    let root = tempfile::tempdir().unwrap();
+    for (name, value) in
+        [("train/dogs/1", 1), ("train/cats/deep/2", 2), ("test/dogs/3", 3), ("test/ants/4", 4)]
+    {
+        plain(root.path(), &format!("{name}.png"), [value; 3]);
+    }
+    let labels = |split| {
+        let data = load("folder", root.path(), &options([1, 1], split)).unwrap();
+        assert_eq!(data.class_names().unwrap(), ["ants", "cats", "dogs"]);
+        let number = |i: usize| u32::from(bytes(&data, i)[0]);
+        data.labels().unwrap().iter().enumerate().map(|(i, &label)| (number(i), label)).collect::<Vec<_>>()
+    };
+    assert_eq!(labels(Split::Train), [(2, 1), (1, 2)]);
+    assert_eq!(labels(Split::Test), [(4, 0), (3, 2)]);
+}
+
+#[test]
+fn one_of_the_two_folders_is_a_class_like_any_other() {
+    let root = tempfile::tempdir().unwrap();
+    plain(root.path(), "train/1.png", [1; 3]);
+    plain(root.path(), "plane/1.png", [2; 3]);
+    fs::create_dir(root.path().join("test")).unwrap();
+    let data = load("folder", root.path(), &all([1, 1])).unwrap();
+    assert_eq!(data.class_names().unwrap(), ["plane", "train"]);
+}
+
+#[test]
 fn an_empty_split_is_an_error() {
     // One picture is in one of the splits, so the other is empty.
     let root = tempfile::tempdir().unwrap();
