@@ -29,7 +29,7 @@ pub use ops::{
     Activation, Conv2d, FourierEmbedding, GroupNorm, Metric, Padding, PositionalEmbedding, add, add_channels,
     attention, avg_pool2x, concat_channels, conv2d, conv2d_residual, distance, distances, dropout, embedding,
     fourier_embedding, group_norm, group_norm_added, group_norm_modulated, linear, linear_residual, mean_all,
-    mul, narrow_channels, positional_embedding, reshape, scale, scale_samples, silu, sum_all,
+    mul, narrow_channels, pixel_norm, positional_embedding, reshape, scale, scale_samples, silu, sum_all,
     to_channels_first, to_channels_last, upsample_nearest2x,
 };
 pub use tape::{Gradients, Tape};

@@ -36,6 +36,14 @@ impl Linear {
         }
     }
 
+    /// Random, around 1.
+    pub(crate) fn around_one(d_in: usize, d_out: usize, b: &Builder) -> Self {
+        Self {
+            weight: b.param("weight", &[d_out, d_in], Init::Uniform { fan_in: d_in }),
+            bias: b.param("bias", &[d_out], Init::Ones),
+        }
+    }
+
     pub(crate) fn forward(&self, w: &Weights, x: &Value) -> Result<Value> {
         Ok(ops::linear(x, &w[self.weight], Some(&w[self.bias]))?)
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use ct_kernels::Value;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::{Mlp, MlpConfig, ParamLayout, Result, UNet2D, UNet2DConfig, Weights};
 
@@ -56,11 +56,11 @@ pub trait Network: Send + Sync + std::fmt::Debug {
 }
 
 /// The configuration of a network, as its model folder holds it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(tag = "_class_name")]
 pub enum NetworkConfig {
-    /// The UNet of diffusers.
-    #[serde(rename = "UNet2DModel")]
+    /// The UNet of diffusers, or one with what diffusers does not have.
+    #[serde(rename = "UNet2DModel", alias = "CtUNet2DModel")]
     UNet2D(Box<UNet2DConfig>),
     /// A perceptron with residual blocks, for vectors.
     #[serde(rename = "CtMlp")]
@@ -86,10 +86,42 @@ impl NetworkConfig {
     }
 
     /// Name of the network's class, as diffusers writes it.
+    ///
+    /// Networks that diffusers cannot run have a name that it does not know.
     pub fn class_name(&self) -> &'static str {
         match self {
-            Self::UNet2D(_) => "UNet2DModel",
+            Self::UNet2D(config) if config.is_of_diffusers() => "UNet2DModel",
+            Self::UNet2D(_) => "CtUNet2DModel",
             Self::Mlp(_) => "CtMlp",
         }
+    }
+
+    /// The library that can run the network, as the index of a model folder names it.
+    pub fn library(&self) -> &'static str {
+        match self {
+            Self::UNet2D(config) if config.is_of_diffusers() => "diffusers",
+            Self::UNet2D(_) | Self::Mlp(_) => "ct_model",
+        }
+    }
+}
+
+impl Serialize for NetworkConfig {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        #[serde(tag = "_class_name")]
+        enum Written<'a> {
+            #[serde(rename = "UNet2DModel")]
+            OfDiffusers(&'a UNet2DConfig),
+            #[serde(rename = "CtUNet2DModel")]
+            Own(&'a UNet2DConfig),
+            #[serde(rename = "CtMlp")]
+            Mlp(&'a MlpConfig),
+        }
+        match self {
+            Self::UNet2D(config) if config.is_of_diffusers() => Written::OfDiffusers(config),
+            Self::UNet2D(config) => Written::Own(config),
+            Self::Mlp(config) => Written::Mlp(config),
+        }
+        .serialize(serializer)
     }
 }

@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 
-use super::linear::sum_rows;
+use super::linear::{push_forward, sum_rows};
 use super::{Place, check_dims, place, sum_of};
 use crate::cpu::conv::{self, Addends, ConvShape};
 use crate::{Context, Error, Keeps, Op, Result, Value, apply, cpu, reference};
@@ -110,6 +110,31 @@ impl Convolution {
         }
         Ok(shape)
     }
+
+    /// The convolution, with whatever is to be added to it.
+    fn run(
+        &self,
+        x: &Tensor,
+        w: &Tensor,
+        bias: Option<&Tensor>,
+        residual: Option<&Tensor>,
+    ) -> Result<Tensor> {
+        let shape = self.shape(x.dims(), w.dims())?;
+        if let Some(b) = bias {
+            check_dims(NAME, "b", b, &[shape.c_out])?;
+        }
+        if let Some(residual) = residual {
+            let dims = [shape.batch, shape.out_height(), shape.out_width(), shape.c_out];
+            check_dims(NAME, "residual", residual, &dims)?;
+        }
+        match place(NAME, &[x, w])? {
+            Place::CpuF32 => forward_f32(&shape, x, w, bias, residual),
+            Place::CpuF64 => {
+                let y = reference::conv2d_forward::<f64>(&shape, x, w, bias)?;
+                sum_of(NAME, vec![residual.cloned(), Some(y)])
+            }
+        }
+    }
 }
 
 impl Op for Convolution {
@@ -118,24 +143,8 @@ impl Op for Convolution {
     }
 
     fn forward(&self, inputs: &[&Tensor]) -> Result<(Tensor, Vec<Tensor>)> {
-        let (x, w) = (inputs[0], inputs[1]);
-        let shape = self.shape(x.dims(), w.dims())?;
-        let bias = inputs.get(2).copied();
-        if let Some(b) = bias {
-            check_dims(NAME, "b", b, &[shape.c_out])?;
-        }
-        let residual = inputs.get(3).copied();
-        if let Some(residual) = residual {
-            let dims = [shape.batch, shape.out_height(), shape.out_width(), shape.c_out];
-            check_dims(NAME, "residual", residual, &dims)?;
-        }
-        let output = match place(NAME, inputs)? {
-            Place::CpuF32 => forward_f32(&shape, x, w, bias, residual),
-            Place::CpuF64 => {
-                let y = reference::conv2d_forward::<f64>(&shape, x, w, bias)?;
-                sum_of(NAME, vec![residual.cloned(), Some(y)])
-            }
-        }?;
+        place(NAME, inputs)?;
+        let output = self.run(inputs[0], inputs[1], inputs.get(2).copied(), inputs.get(3).copied())?;
         Ok((output, Vec::new()))
     }
 
@@ -155,15 +164,7 @@ impl Op for Convolution {
     }
 
     fn jvp(&self, ctx: &Context<'_>, tangents: &[Option<&Tensor>]) -> Result<Tensor> {
-        let plain = Self { has_residual: false, ..*self };
-        let by_x = tangents[0].map(|x| plain.forward(&[x, ctx.input(1)?])).transpose()?;
-        let by_w = tangents[1].map(|w| plain.forward(&[ctx.input(0)?, w])).transpose()?;
-        let by_b = match tangents.get(2) {
-            Some(Some(b)) => Some(b.broadcast_as(ctx.output_dims())?.contiguous()?),
-            _ => None,
-        };
-        let by_residual = tangents.get(3).copied().flatten().cloned();
-        sum_of(NAME, vec![by_x.map(|(y, _)| y), by_w.map(|(y, _)| y), by_b, by_residual])
+        push_forward(NAME, ctx, tangents, |x, w, b, residual| self.run(x, w, b, residual))
     }
 
     fn keeps(&self) -> Keeps {

@@ -45,33 +45,9 @@ impl Op for Linear {
     }
 
     fn forward(&self, inputs: &[&Tensor]) -> Result<(Tensor, Vec<Tensor>)> {
-        let (x, w) = (inputs[0], inputs[1]);
-        let Ok((outputs, features)) = w.dims2() else {
-            return Err(Error::shape(NAME, "w", "[out, in]", w.dims()));
-        };
-        let [leading @ .., last] = x.dims() else {
-            return Err(Error::shape(NAME, "x", "[.., in]", x.dims()));
-        };
-        if *last != features {
-            return Err(Error::shape(NAME, "x", format!("[.., {features}]"), x.dims()));
-        }
-        let dims = [leading, &[outputs]].concat();
-        let (bias, residual) = (inputs.get(2).copied(), inputs.get(3).copied());
-        if let Some(b) = bias {
-            check_dims(NAME, "b", b, &[outputs])?;
-        }
-        if let Some(residual) = residual {
-            check_dims(NAME, "residual", residual, &dims)?;
-        }
-        let x = rows_of(x, features)?;
-        let y = match place(NAME, inputs)? {
-            Place::CpuF32 => forward_f32(&x, w, bias, residual)?.reshape(dims)?,
-            Place::CpuF64 => {
-                let y = forward_f64(&x, w, bias)?.reshape(dims)?;
-                sum_of(NAME, vec![residual.cloned(), Some(y)])?
-            }
-        };
-        Ok((y, Vec::new()))
+        place(NAME, inputs)?;
+        let output = run(inputs[0], inputs[1], inputs.get(2).copied(), inputs.get(3).copied())?;
+        Ok((output, Vec::new()))
     }
 
     fn backward(&self, ctx: &Context<'_>, grad: &Tensor) -> Result<Vec<Option<Tensor>>> {
@@ -100,15 +76,7 @@ impl Op for Linear {
     }
 
     fn jvp(&self, ctx: &Context<'_>, tangents: &[Option<&Tensor>]) -> Result<Tensor> {
-        let plain = Self { has_residual: false };
-        let by_x = tangents[0].map(|x| plain.forward(&[x, ctx.input(1)?])).transpose()?;
-        let by_w = tangents[1].map(|w| plain.forward(&[ctx.input(0)?, w])).transpose()?;
-        let by_b = match tangents.get(2) {
-            Some(Some(b)) => Some(b.broadcast_as(ctx.output_dims())?.contiguous()?),
-            _ => None,
-        };
-        let by_residual = tangents.get(3).copied().flatten().cloned();
-        sum_of(NAME, vec![by_x.map(|(y, _)| y), by_w.map(|(y, _)| y), by_b, by_residual])
+        push_forward(NAME, ctx, tangents, run)
     }
 
     fn keeps(&self) -> Keeps {
@@ -117,6 +85,59 @@ impl Op for Linear {
 
     fn adds_to_sum(&self) -> bool {
         true
+    }
+}
+
+/// x w^T, with whatever is to be added to it.
+fn run(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, residual: Option<&Tensor>) -> Result<Tensor> {
+    let Ok((outputs, features)) = w.dims2() else {
+        return Err(Error::shape(NAME, "w", "[out, in]", w.dims()));
+    };
+    let [leading @ .., last] = x.dims() else {
+        return Err(Error::shape(NAME, "x", "[.., in]", x.dims()));
+    };
+    if *last != features {
+        return Err(Error::shape(NAME, "x", format!("[.., {features}]"), x.dims()));
+    }
+    let dims = [leading, &[outputs]].concat();
+    if let Some(b) = bias {
+        check_dims(NAME, "b", b, &[outputs])?;
+    }
+    if let Some(residual) = residual {
+        check_dims(NAME, "residual", residual, &dims)?;
+    }
+    let x = rows_of(x, features)?;
+    match place(NAME, &[&x, w])? {
+        Place::CpuF32 => Ok(forward_f32(&x, w, bias, residual)?.reshape(dims)?),
+        Place::CpuF64 => {
+            let y = forward_f64(&x, w, bias)?.reshape(dims)?;
+            sum_of(NAME, vec![residual.cloned(), Some(y)])
+        }
+    }
+}
+
+/// The tangent of f(x, w) + b + residual for a bilinear f, where `run` computes all of it:
+/// y. = f(x., w) + f(x, w.) + b. + residual., the last two within the first of the products that are there.
+pub(super) fn push_forward(
+    op: &'static str,
+    ctx: &Context<'_>,
+    tangents: &[Option<&Tensor>],
+    run: impl Fn(&Tensor, &Tensor, Option<&Tensor>, Option<&Tensor>) -> Result<Tensor>,
+) -> Result<Tensor> {
+    let tangent = |idx: usize| tangents.get(idx).copied().flatten();
+    let (x, w) = (ctx.input(0)?, ctx.input(1)?);
+    let (b, residual) = (tangent(2), tangent(3));
+    match (tangent(0), tangent(1)) {
+        (Some(by_x), None) => run(by_x, w, b, residual),
+        (None, Some(by_w)) => run(x, by_w, b, residual),
+        (Some(by_x), Some(by_w)) => {
+            let terms = vec![Some(run(by_x, w, b, residual)?), Some(run(x, by_w, None, None)?)];
+            sum_of(op, terms)
+        }
+        (None, None) => {
+            let b = b.map(|b| b.broadcast_as(ctx.output_dims())?.contiguous()).transpose()?;
+            sum_of(op, vec![b, residual.cloned()])
+        }
     }
 }
 

@@ -11,6 +11,7 @@ mod group_norm;
 mod layout;
 mod linear;
 mod narrow;
+mod pixel_norm;
 mod reduce;
 mod resample;
 mod silu;
@@ -27,6 +28,7 @@ pub use group_norm::{Activation, GroupNorm, group_norm, group_norm_added, group_
 pub use layout::{reshape, to_channels_first, to_channels_last};
 pub use linear::{linear, linear_residual};
 pub use narrow::narrow_channels;
+pub use pixel_norm::pixel_norm;
 pub use reduce::{mean_all, sum_all};
 pub use resample::{avg_pool2x, upsample_nearest2x};
 pub use silu::silu;

@@ -1,8 +1,9 @@
-//! Group normalization against its definition.
+//! Group normalization and pixel normalization against their definitions.
 
 use candle_core::{Device, Tensor};
 use ct_kernels::{
-    Activation, GroupNorm, Value, add, add_channels, group_norm, group_norm_added, group_norm_modulated, silu,
+    Activation, GroupNorm, Tape, Value, add, add_channels, group_norm, group_norm_added,
+    group_norm_modulated, mul, pixel_norm, silu, sum_all,
 };
 
 use crate::harness::{assert_close, check, elements, noise, test_device};
@@ -109,3 +110,47 @@ fn wrong_shapes(device: &Device) {
     assert!(norm(&[6], &[6], 2).is_err());
 }
 test_device!(wrong_shapes_cpu, wrong_shapes);
+
+fn pixels(device: &Device) {
+    for (dims, eps) in [(vec![1], 1e-2), (vec![3, 17], 1e-4), (vec![2, 3, 2, 8], 1e-1), (vec![0, 4], 1e-2)] {
+        let x = noise(1, &dims, device);
+        let channels = dims[dims.len() - 1];
+        let want: Vec<f64> = elements(&x)
+            .chunks_exact(channels)
+            .flat_map(|x| {
+                let mean = x.iter().map(|x| x * x).sum::<f64>() / channels as f64;
+                x.iter().map(move |x| x / (mean + eps).sqrt())
+            })
+            .collect();
+        let f = |x: &[Value]| pixel_norm(&x[0], eps);
+        let got = f(&[Value::from(&x)]).unwrap();
+        assert_close("pixel_norm", &elements(got.tensor()), &want, 1e-14);
+        if !want.is_empty() {
+            check("pixel_norm", &f, &[x]);
+        }
+    }
+}
+test_device!(pixels_cpu, pixels);
+
+/// A vector of zeros stays one, and both derivatives there are 1 / sqrt(eps), for f32 too.
+fn pixel_norm_of_zeros(device: &Device) {
+    let zeros = Tensor::zeros(&[2, 3], candle_core::DType::F32, device).unwrap();
+    let direction = noise(1, &[2, 3], device).to_dtype(candle_core::DType::F32).unwrap();
+    let want: Vec<f64> = elements(&direction).into_iter().map(|v| v / 0.1).collect();
+
+    let tape = Tape::new();
+    let y = pixel_norm(&tape.leaf(&zeros), 1e-2).unwrap();
+    assert_eq!(elements(y.tensor()), [0.0; 6]);
+    let loss = sum_all(&mul(&y, &Value::from(&direction)).unwrap()).unwrap();
+    let gradients = tape.backward(&loss).unwrap();
+    assert_close("gradient", &elements(gradients.leaf(0).unwrap()), &want, 1e-6);
+
+    let dual = pixel_norm(&Value::dual(zeros.clone(), direction).unwrap(), 1e-2).unwrap();
+    assert_close("tangent", &elements(dual.tangent().unwrap()), &want, 1e-6);
+
+    assert!(pixel_norm(&Value::from(&zeros), 0.0).is_err());
+    assert!(pixel_norm(&Value::from(&zeros), f64::NAN).is_err());
+    let scalar = Tensor::new(1.0, device).unwrap();
+    assert!(pixel_norm(&Value::from(&scalar), 1e-2).is_err());
+}
+test_device!(pixel_norm_of_zeros_cpu, pixel_norm_of_zeros);

@@ -104,7 +104,7 @@ impl MidBlock {
             |idx: usize| Resnet::new(config, channels, channels, scale, None, &b.pp("resnets").pp(idx));
         // diffusers normalizes here by default only where the time embedding is added, not where it scales.
         let num_groups = config.attn_norm_num_groups.or(match config.resnet_time_scale_shift {
-            TimeScaleShift::Default => Some(config.norm_num_groups),
+            TimeScaleShift::Default | TimeScaleShift::DoubleNorm => Some(config.norm_num_groups),
             TimeScaleShift::ScaleShift => None,
         });
         let attention = || Attention::new(config, channels, num_groups, scale, &b.pp("attentions").pp(0));

@@ -57,6 +57,9 @@ pub enum TimeScaleShift {
     Default,
     /// Scales and shifts the output of the second normalization.
     ScaleShift,
+    /// As `ScaleShift`, with scale and shift brought to size 1 by a pixel normalization each
+    /// (Lu and Song 2024, arXiv 2410.11081, section 4.1); diffusers does not have it.
+    DoubleNorm,
 }
 
 /// How blocks with attention change the size.
@@ -194,6 +197,11 @@ impl UNet2DConfig {
         (self.in_channels, self.out_channels) = (channels, channels);
         self.sample_size = Some(SampleSize([height, width]));
         self
+    }
+
+    /// Whether diffusers can run such a network.
+    pub(crate) fn is_of_diffusers(&self) -> bool {
+        self.resnet_time_scale_shift != TimeScaleShift::DoubleNorm
     }
 
     /// Channels of one attention head in a level with `channels`.

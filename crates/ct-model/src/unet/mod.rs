@@ -8,6 +8,9 @@ mod config;
 mod embedding;
 mod resample;
 mod resnet;
+#[cfg(test)]
+mod tests;
+mod time_shift;
 
 use std::sync::Arc;
 

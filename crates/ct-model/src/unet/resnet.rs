@@ -2,8 +2,9 @@
 
 use ct_kernels::{self as ops, Activation, Value};
 
-use super::config::{TimeScaleShift, UNet2DConfig};
-use crate::layers::{Conv, DropoutLayer, Linear, Norm, Start};
+use super::config::UNet2DConfig;
+use super::time_shift::TimeShift;
+use crate::layers::{Conv, DropoutLayer, Norm, Start};
 use crate::part::{Layer, Pass};
 use crate::{Builder, Result};
 
@@ -28,14 +29,12 @@ impl Resample {
 pub(crate) struct Resnet {
     norm1: Norm,
     conv1: Conv,
-    time_emb_proj: Linear,
+    time_shift: TimeShift,
     norm2: Norm,
     dropout: DropoutLayer,
     conv2: Conv,
     conv_shortcut: Option<Conv>,
     resample: Option<Resample>,
-    time_scale_shift: TimeScaleShift,
-    c_out: usize,
     output_scale: f64,
 }
 
@@ -51,27 +50,15 @@ impl Resnet {
         let norm = |channels, name| {
             Norm::new(channels, config.norm_num_groups, config.norm_eps, Activation::Silu, &b.pp(name))
         };
-        let time_scale_shift = config.resnet_time_scale_shift;
-        let time_width = match time_scale_shift {
-            TimeScaleShift::Default => c_out,
-            TimeScaleShift::ScaleShift => 2 * c_out,
-        };
         Self {
             norm1: norm(c_in, "norm1"),
             conv1: Conv::same(c_in, c_out, Start::Random, &b.pp("conv1")),
-            time_emb_proj: Linear::new(
-                config.embedding_dim(),
-                time_width,
-                Start::Random,
-                &b.pp("time_emb_proj"),
-            ),
+            time_shift: TimeShift::new(config, c_out, &b.pp("time_emb_proj")),
             norm2: norm(c_out, "norm2"),
             dropout: DropoutLayer::new(config.dropout, b),
             conv2: Conv::same(c_out, c_out, Start::Zero, &b.pp("conv2")),
             conv_shortcut: (c_in != c_out).then(|| Conv::pointwise(c_in, c_out, &b.pp("conv_shortcut"))),
             resample,
-            time_scale_shift,
-            c_out,
             output_scale: output_scale_factor.recip(),
         }
     }
@@ -88,16 +75,7 @@ impl Layer for Resnet {
             shortcut = resample.apply(&shortcut)?;
         }
         h = self.conv1.forward(w, &h)?;
-
-        let time = self.time_emb_proj.forward(w, pass.embedding)?;
-        h = match self.time_scale_shift {
-            TimeScaleShift::Default => self.norm2.forward_added(w, &h, &time)?,
-            TimeScaleShift::ScaleShift => {
-                let scale = ops::narrow_channels(&time, 0, self.c_out)?;
-                let shift = ops::narrow_channels(&time, self.c_out, self.c_out)?;
-                self.norm2.forward_modulated(w, &h, &scale, &shift)?
-            }
-        };
+        h = self.time_shift.forward(pass, &self.norm2, &h)?;
         h = self.dropout.forward(h, pass.dropout)?;
         if let Some(conv) = &self.conv_shortcut {
             shortcut = conv.forward(w, &shortcut)?;

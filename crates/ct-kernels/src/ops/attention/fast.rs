@@ -105,21 +105,21 @@ pub(super) fn backward(
 
 /// One head of one sample.
 #[derive(Clone, Copy)]
-struct Head {
-    sizes: Sizes,
-    sample: usize,
+pub(super) struct Head {
+    pub(super) sizes: Sizes,
+    pub(super) sample: usize,
     /// Its first channel.
-    first: usize,
+    pub(super) first: usize,
 }
 
 impl Head {
     /// Floats from row to row of the matrices of scores.
-    fn stride(self) -> usize {
+    pub(super) fn stride(self) -> usize {
         self.sizes.keys.next_multiple_of(BLOCK)
     }
 
     /// Its rows in a tensor with `count` rows a sample.
-    fn rows(self, x: &[f32], count: usize) -> Rows<*const f32> {
+    pub(super) fn rows(self, x: &[f32], count: usize) -> Rows<*const f32> {
         let x = &x[self.sample * count * self.sizes.channels + self.first..];
         Rows { ptr: x.as_ptr(), stride: self.sizes.channels }
     }
@@ -128,7 +128,7 @@ impl Head {
     ///
     /// # Safety
     /// The tensor is that large.
-    unsafe fn rows_mut(self, x: Shared, count: usize) -> Rows<*mut f32> {
+    pub(super) unsafe fn rows_mut(self, x: Shared, count: usize) -> Rows<*mut f32> {
         let len = if count == 0 { 0 } else { (count - 1) * self.sizes.channels + self.sizes.dim() };
         // SAFETY: passed on from the caller.
         let ptr = unsafe { x.part(self.sample * count * self.sizes.channels + self.first, len) };
@@ -137,7 +137,7 @@ impl Head {
 
     /// The transpose of K or V, `[dim][stride]`, with zeros behind each row.
     #[inline(always)]
-    unsafe fn transpose(self, x: Rows<*const f32>, to: &mut [f32]) {
+    pub(super) unsafe fn transpose(self, x: Rows<*const f32>, to: &mut [f32]) {
         let (keys, stride) = (self.sizes.keys, self.stride());
         for (d, row) in to.chunks_exact_mut(stride).take(self.sizes.dim()).enumerate() {
             for (key, to) in row[..keys].iter_mut().enumerate() {
@@ -150,7 +150,7 @@ impl Head {
 
     /// a b^T with b transposed before: `[queries][stride]`.
     #[inline(always)]
-    unsafe fn scores<S: Simd>(self, a: Rows<*const f32>, transposed: &[f32], to: &mut [f32]) {
+    pub(super) unsafe fn scores<S: Simd>(self, a: Rows<*const f32>, transposed: &[f32], to: &mut [f32]) {
         let Sizes { queries, .. } = self.sizes;
         let stride = self.stride();
         debug_assert!(to.len() >= queries * stride && transposed.len() >= self.sizes.dim() * stride);
@@ -275,7 +275,7 @@ impl Job for Backward<'_> {
 /// # Safety
 /// Called from a job for `S`.
 #[inline(always)]
-unsafe fn probabilities<S: Simd>(row: &mut [f32], count: usize, scale: f32, normalizer: f32) {
+pub(super) unsafe fn probabilities<S: Simd>(row: &mut [f32], count: usize, scale: f32, normalizer: f32) {
     // SAFETY: a row is whole vectors.
     unsafe {
         let p = row.as_mut_ptr();
@@ -292,7 +292,7 @@ unsafe fn probabilities<S: Simd>(row: &mut [f32], count: usize, scale: f32, norm
 /// # Safety
 /// Called from a job for `S`; both have the same length.
 #[inline(always)]
-unsafe fn softmax_slope<S: Simd>(row: &mut [f32], p: &[f32], scale: f32) {
+pub(super) unsafe fn softmax_slope<S: Simd>(row: &mut [f32], p: &[f32], scale: f32) {
     let mut lanes = [0.0f32; BLOCK];
     // SAFETY: the rows are whole vectors, and a vector fits a block.
     unsafe {

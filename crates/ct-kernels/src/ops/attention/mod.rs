@@ -4,10 +4,11 @@
 //! The probabilities are not stored: the backward pass computes them again from the logarithm of
 //! each row's normalizer.
 //!
-//! [`generic`] is the plain form, which f64, the forward-mode derivative and heads of odd sizes use;
-//! [`fast`] is for f32.
+//! [`generic`] is the plain form, which f64 and heads of odd sizes use;
+//! [`fast`] is for f32, and [`fast_jvp`] its forward-mode derivative.
 
 mod fast;
+mod fast_jvp;
 mod generic;
 
 use candle_core::Tensor;
@@ -99,7 +100,10 @@ impl Op for Attention {
             .map(|(tangent, input)| tangent.cloned().map_or_else(|| Ok(input.zeros_like()?), Ok))
             .collect::<Result<Vec<_>>>()?;
         match place(NAME, &inputs)? {
-            Place::CpuF32 => generic::jvp::<f32>(sizes, &inputs, ctx.saved(0)?, &tangents),
+            Place::CpuF32 => match fast::isa(sizes) {
+                Some(isa) => fast_jvp::jvp(isa, sizes, inputs, ctx.saved(0)?, &tangents),
+                None => generic::jvp::<f32>(sizes, &inputs, ctx.saved(0)?, &tangents),
+            },
             Place::CpuF64 => generic::jvp::<f64>(sizes, &inputs, ctx.saved(0)?, &tangents),
         }
     }

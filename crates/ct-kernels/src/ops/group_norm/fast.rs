@@ -114,16 +114,16 @@ pub(super) fn backward(
 
 /// The input of one sample: [pixels, channels].
 #[derive(Clone, Copy)]
-struct Sample {
-    sizes: Sizes,
-    x: *const f32,
+pub(super) struct Sample {
+    pub(super) sizes: Sizes,
+    pub(super) x: *const f32,
 }
 
 impl Sample {
     /// Calls `f` for each run of pixels and each vector of channels: the offset of the run's first element,
     /// the number of pixels, and the lanes.
     #[inline(always)]
-    fn for_each_run<S: Simd>(&self, mut f: impl FnMut(usize, usize, Lanes)) {
+    pub(super) fn for_each_run<S: Simd>(&self, mut f: impl FnMut(usize, usize, Lanes)) {
         let Sizes { pixels, channels, .. } = self.sizes;
         let run = run_len(channels);
         for first in (0..pixels).step_by(run) {
@@ -170,27 +170,27 @@ impl Sample {
 
 /// A vector's channels, of which the last may be missing.
 #[derive(Clone, Copy)]
-struct Lanes {
-    channel: usize,
+pub(super) struct Lanes {
+    pub(super) channel: usize,
     count: usize,
 }
 
 impl Lanes {
     #[inline(always)]
-    unsafe fn load<S: Simd>(self, p: *const f32) -> S::V {
+    pub(super) unsafe fn load<S: Simd>(self, p: *const f32) -> S::V {
         // SAFETY: the caller vouches for `count` floats.
         unsafe { if self.count == S::LANES { S::load(p) } else { S::load_part(p, self.count) } }
     }
 
     #[inline(always)]
-    unsafe fn store<S: Simd>(self, p: *mut f32, v: S::V) {
+    pub(super) unsafe fn store<S: Simd>(self, p: *mut f32, v: S::V) {
         // SAFETY: the caller vouches for `count` floats.
         unsafe { if self.count == S::LANES { S::store(p, v) } else { S::store_part(p, v, self.count) } }
     }
 
     /// Adds the lanes that exist to as many totals.
     #[inline(always)]
-    unsafe fn add_to<S: Simd>(self, v: S::V, totals: &mut [f64]) {
+    pub(super) unsafe fn add_to<S: Simd>(self, v: S::V, totals: &mut [f64]) {
         let mut lanes = [0.0f32; BLOCK];
         // SAFETY: a vector fits a block.
         unsafe { S::store(lanes.as_mut_ptr(), v) }
@@ -201,13 +201,13 @@ impl Lanes {
 }
 
 /// Coefficients of each channel, in whole blocks of channels, so that a whole vector can be loaded at the last.
-struct Coefficients<const N: usize> {
+pub(super) struct Coefficients<const N: usize> {
     floats: Scratch,
     stride: usize,
 }
 
 impl<const N: usize> Coefficients<N> {
-    fn new(channels: usize, of: impl Fn(usize) -> [f32; N]) -> Self {
+    pub(super) fn new(channels: usize, of: impl Fn(usize) -> [f32; N]) -> Self {
         let stride = channels.next_multiple_of(BLOCK);
         let mut floats = Scratch::zeroed(N * stride);
         let slice = floats.slice_mut();
@@ -220,7 +220,7 @@ impl<const N: usize> Coefficients<N> {
     }
 
     #[inline(always)]
-    unsafe fn load<S: Simd>(&self, lanes: Lanes) -> [S::V; N] {
+    pub(super) unsafe fn load<S: Simd>(&self, lanes: Lanes) -> [S::V; N] {
         debug_assert!(lanes.channel + S::LANES <= self.stride);
         let first = self.floats.slice().as_ptr();
         // SAFETY: each row has whole blocks of channels, and a vector divides a block.
@@ -229,7 +229,7 @@ impl<const N: usize> Coefficients<N> {
 }
 
 /// The map from x to u for one sample: u = a x + d.
-fn affine(s: &Slices<'_, f32>, sizes: Sizes, b: usize, stats: &[f32], channel: usize) -> [f32; 2] {
+pub(super) fn affine(s: &Slices<'_, f32>, sizes: Sizes, b: usize, stats: &[f32], channel: usize) -> [f32; 2] {
     let (mean, rstd) = stats.split_at(sizes.groups);
     let group = channel / sizes.per_group();
     let (scale, shift) = s.modulation(sizes, b, channel);
@@ -238,8 +238,21 @@ fn affine(s: &Slices<'_, f32>, sizes: Sizes, b: usize, stats: &[f32], channel: u
     [slope * scale, (s.beta[channel] - centre * slope) * scale + shift]
 }
 
+/// The mean that is taken from x, and the inverse standard deviation, of a channel.
+pub(super) fn normal(
+    s: &Slices<'_, f32>,
+    sizes: Sizes,
+    b: usize,
+    stats: &[f32],
+    channel: usize,
+) -> (f32, f32) {
+    let (mean, rstd) = stats.split_at(sizes.groups);
+    let group = channel / sizes.per_group();
+    (mean[group] - added(s, sizes, b, channel), rstd[group])
+}
+
 /// t of a channel, or 0.
-fn added(s: &Slices<'_, f32>, sizes: Sizes, b: usize, channel: usize) -> f32 {
+pub(super) fn added(s: &Slices<'_, f32>, sizes: Sizes, b: usize, channel: usize) -> f32 {
     s.added.map_or(0.0, |t| t[b * sizes.channels + channel])
 }
 
@@ -361,11 +374,8 @@ impl Job for Backward<'_> {
 }
 
 impl Backward<'_> {
-    /// The mean that is taken from x, and the inverse standard deviation, of a channel.
     fn normal(&self, channel: usize) -> (f32, f32) {
-        let (mean, rstd) = self.stats.split_at(self.sample.sizes.groups);
-        let group = channel / self.sample.sizes.per_group();
-        (mean[group] - added(self.s, self.sample.sizes, self.b, channel), rstd[group])
+        normal(self.s, self.sample.sizes, self.b, self.stats, channel)
     }
 
     /// `out = du`, S1 and S2.

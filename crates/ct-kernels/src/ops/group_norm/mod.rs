@@ -3,9 +3,10 @@
 //! With x^ = (x - mean) / sqrt(variance + eps) over the pixels and channels of one group:
 //! u = (x^ gamma + beta) (1 + scale) + shift, y = activation(u).
 //!
-//! [`generic`] is the plain form, which f64 and the forward-mode derivative use; [`fast`] is for f32.
+//! [`generic`] is the plain form, which f64 uses; [`fast`] is for f32, and [`fast_jvp`] its forward-mode derivative.
 
 mod fast;
+mod fast_jvp;
 mod generic;
 
 use candle_core::Tensor;
@@ -221,10 +222,16 @@ impl Op for Norm {
             .map(|(tangent, input)| tangent.cloned().map_or_else(|| Ok(input.zeros_like()?), Ok))
             .collect::<Result<Vec<_>>>()?;
         let tangents: Vec<&Tensor> = tangents.iter().collect();
-        let (x, dot, saved) = (self.with_sum(&inputs)?, self.with_sum(&tangents)?, ctx.saved(0)?);
         match place(NAME, &[inputs[0], tangents[0]])? {
-            Place::CpuF32 => generic::jvp::<f32>(&self.config, sizes, &x, saved, &dot),
-            Place::CpuF64 => generic::jvp::<f64>(&self.config, sizes, &x, saved, &dot),
+            Place::CpuF32 => with_slices(&inputs, self.with, |s| {
+                with_slices(&tangents, self.with, |dot| {
+                    fast_jvp::jvp(&self.config, sizes, [s, dot], ctx.saved(0)?, inputs[0])
+                })
+            }),
+            Place::CpuF64 => {
+                let (x, dot) = (self.with_sum(&inputs)?, self.with_sum(&tangents)?);
+                generic::jvp::<f64>(&self.config, sizes, &x, ctx.saved(0)?, &dot)
+            }
         }
     }
 
