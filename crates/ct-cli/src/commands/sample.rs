@@ -118,14 +118,7 @@ pub(crate) fn run(args: &Args, global: &Global) -> Result<ExitCode> {
 fn check_outputs(args: &Args) -> Result<()> {
     args.out.as_deref().map_or(Ok(()), output::check_new_dir)?;
     args.save_tensors.as_deref().map_or(Ok(()), output::check_file)?;
-    let Some(grid) = &args.grid else { return Ok(()) };
-    if grid.extension().is_none_or(|extension| !extension.eq_ignore_ascii_case("png")) {
-        return Err(mistake(format!(
-            "--grid {}: the picture is a PNG, expected a name that ends in .png",
-            grid.display()
-        )));
-    }
-    output::check_file(grid)
+    args.grid.as_deref().map_or(Ok(()), |grid| output::check_png("--grid", grid))
 }
 
 fn num_samples(args: &Args, model: &ConsistencyModel, recorded: Option<&RecordedNoise>) -> Result<usize> {
