@@ -34,7 +34,8 @@ const RULES: &[Rule] = &[
         never: &[],
     },
     Rule { name: "ct-sample", may_import: &["ct-random", "ct-schedule", "ct-model"], never: &[] },
-    Rule { name: "ct-eval", may_import: &["ct-random", "ct-model", "ct-data"], never: &[] },
+    // Feature networks are made of the kernels, without the parameter store of models.
+    Rule { name: "ct-eval", may_import: &["ct-random", "ct-kernels", "ct-model", "ct-data"], never: &[] },
     Rule {
         name: "ct-cli",
         may_import: &[

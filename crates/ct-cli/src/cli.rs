@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
-use crate::commands::{forward, inspect, sample, train};
+use crate::commands::{eval, forward, inspect, sample, train};
 use crate::global::Global;
 use crate::{device, logging, mistake, terminal};
 
@@ -15,6 +15,7 @@ use crate::{device, logging, mistake, terminal};
 #[command(after_help = "Examples:
   ct train digits                           a few minutes on 2 cores, ends with a picture
   ct sample --model runs/digits --num 64    64 new digits in one step each
+  ct eval --model runs/digits               how far its samples are from the data
   ct inspect runs/digits                    what the run holds")]
 struct Cli {
     #[command(flatten)]
@@ -27,6 +28,7 @@ struct Cli {
 enum Command {
     Train(train::Args),
     Sample(sample::Args),
+    Eval(eval::Args),
     Forward(forward::Args),
     Inspect(inspect::Args),
 }
@@ -60,6 +62,7 @@ fn run(cli: &Cli) -> Result<ExitCode> {
     match &cli.command {
         Command::Train(args) => train::run(args, &cli.global, threads),
         Command::Sample(args) => sample::run(args, &cli.global),
+        Command::Eval(args) => eval::run(args, &cli.global),
         Command::Forward(args) => forward::run(args, &cli.global),
         Command::Inspect(args) => inspect::run(args),
     }

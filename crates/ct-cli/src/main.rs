@@ -11,6 +11,7 @@ mod mistake;
 mod model_path;
 mod output;
 mod picture;
+mod ruler;
 mod sampling;
 mod terminal;
 mod training;

@@ -32,6 +32,7 @@ fn is_mistake(error: &(dyn StdError + 'static)) -> bool {
         || error.downcast_ref().is_some_and(model)
         || error.downcast_ref().is_some_and(train)
         || error.downcast_ref().is_some_and(sample)
+        || error.downcast_ref().is_some_and(eval)
         || error.is::<ct_schedule::Error>()
 }
 
@@ -83,6 +84,20 @@ fn sample(error: &ct_sample::Error) -> bool {
         Error::File(error) => model(error),
         Error::Image { action, .. } => *action == "decode",
         error => !matches!(error, Error::Tensor(_)),
+    }
+}
+
+fn eval(error: &ct_eval::Error) -> bool {
+    use ct_eval::Error;
+    match error {
+        Error::Io { source, .. } => of_path(source),
+        error => matches!(
+            error,
+            Error::Weights { .. }
+                | Error::Images { .. }
+                | Error::TooFewSamples { .. }
+                | Error::UnknownMetric { .. }
+        ),
     }
 }
 

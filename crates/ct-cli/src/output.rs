@@ -27,6 +27,17 @@ pub(crate) fn check_file(path: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Checks that a picture can be written at `path`, which is what `option` names.
+pub(crate) fn check_png(option: &str, path: &Path) -> Result<()> {
+    if path.extension().is_none_or(|extension| !extension.eq_ignore_ascii_case("png")) {
+        return Err(mistake(format!(
+            "{option} {}: the picture is a PNG, expected a name that ends in .png",
+            path.display()
+        )));
+    }
+    check_file(path)
+}
+
 /// Checks that `dir` is free for a set of new files.
 pub(crate) fn check_new_dir(dir: &Path) -> Result<()> {
     if dir.is_file() {

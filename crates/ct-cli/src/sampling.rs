@@ -2,12 +2,14 @@
 
 use candle_core::Tensor;
 use ct_model::Denoiser;
-use ct_model::folder::Card;
+use ct_model::folder::{Card, Loaded};
 use ct_sample::{
-    Draw, Guided, NoiseRange, NoiseSource, Result, default_sigmas, euler, heun, in_batches, multistep,
-    ode_sigmas,
+    Draw, Guided, NoiseRange, NoiseSource, Result, check_ode_sigmas, check_sigmas, default_sigmas, euler,
+    heun, in_batches, multistep, ode_sigmas,
 };
 use ct_train::Recipe;
+
+use crate::mistake::mistake;
 
 /// Steps of the ODE where nobody says otherwise.
 const ODE_STEPS: usize = 18;
@@ -49,14 +51,75 @@ impl Sampler {
             Self::Heun | Self::Euler => ode_sigmas(range, steps),
         }
     }
+}
 
+/// How a model is to be sampled, as a person says it.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub(crate) struct SamplerArgs {
+    /// How samples are drawn [default: multistep, and heun for a denoiser].
+    #[arg(long, value_enum)]
+    sampler: Option<Sampler>,
+    /// Steps for each sample [default: 1, and 18 of an ODE].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    steps: Option<u16>,
+    /// Noise levels, descending, in the place of --steps.
+    #[arg(long, value_name = "S,S,..", value_delimiter = ',', conflicts_with = "steps")]
+    sigmas: Vec<f64>,
+    /// How far samples are led towards their class, for a model trained with hidden labels; 1 is not at all.
+    #[arg(long, value_name = "SCALE")]
+    guidance: Option<f64>,
+}
+
+/// How a model is sampled.
+#[derive(Clone, Debug)]
+pub(crate) struct Way {
+    pub(crate) sampler: Sampler,
+    /// Noise levels, descending.
+    pub(crate) sigmas: Vec<f64>,
+    pub(crate) guidance: Option<f64>,
+}
+
+impl Way {
     /// Evaluations of the network for each sample.
-    pub(crate) fn evaluations(self, sigmas: &[f64]) -> usize {
-        match self {
-            Self::Multistep => sigmas.len(),
-            Self::Euler => sigmas.len() - 1,
-            Self::Heun => (2 * (sigmas.len() - 1)).saturating_sub(usize::from(sigmas.last() == Some(&0.0))),
+    pub(crate) fn evaluations(&self) -> usize {
+        let steps = self.sigmas.len() - 1;
+        match self.sampler {
+            Sampler::Multistep => self.sigmas.len(),
+            Sampler::Euler => steps,
+            Sampler::Heun => (2 * steps).saturating_sub(usize::from(self.sigmas.last() == Some(&0.0))),
         }
+    }
+}
+
+impl SamplerArgs {
+    /// What was asked for, completed by what suits the model.
+    pub(crate) fn way(&self, loaded: &Loaded) -> anyhow::Result<Way> {
+        let (model, card) = (&loaded.model, &loaded.card);
+        let (range, guidance) = (model.noise_range(), self.guidance);
+        let sampler = self.sampler.unwrap_or_else(|| Sampler::of(card));
+        if let Some(scale) = guidance {
+            Guided::new(model, scale)?;
+        }
+        let steps = self.steps.map_or(sampler.default_steps(), usize::from);
+        let sigmas = if self.sigmas.is_empty() { sampler.sigmas(range, steps)? } else { self.sigmas.clone() };
+        if sampler == Sampler::Multistep {
+            check_sigmas(&sigmas, range)?;
+            check_trained(card, &sigmas, range)?;
+        } else {
+            check_ode_sigmas(&sigmas, range)?;
+        }
+        Ok(Way { sampler, sigmas, guidance })
+    }
+}
+
+/// Whether the model was trained at the noise levels that it is to be asked at.
+fn check_trained(card: &Card, sigmas: &[f64], range: NoiseRange) -> anyhow::Result<()> {
+    match (card.trained_from_sigma, sigmas.last()) {
+        (Some(least), Some(&last)) if last < least => Err(mistake(format!(
+            "the noise level {last} is below {least}, where this model was trained from (the second stage of TCM); name levels with --sigmas {},{least}",
+            range.sigma_max
+        ))),
+        _ => Ok(()),
     }
 }
 
@@ -126,6 +189,6 @@ pub(crate) fn two_step_sigmas(model: &dyn Denoiser, mid: Option<f64>) -> Result<
     if let Some(mid) = mid {
         sigmas[1] = mid;
     }
-    ct_sample::check_sigmas(&sigmas, model.noise_range())?;
+    check_sigmas(&sigmas, model.noise_range())?;
     Ok(sigmas)
 }

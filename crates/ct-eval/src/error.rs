@@ -11,6 +11,39 @@ pub enum Error {
     #[error("cannot read a tensor of samples")]
     Tensor(#[from] candle_core::Error),
 
+    /// An operation of a feature network failed.
+    #[error("a feature network failed")]
+    Kernel(#[from] ct_kernels::Error),
+
+    /// A file that could not be read.
+    #[error("cannot read {path}", path = .path.display())]
+    Io {
+        /// The file.
+        path: std::path::PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+
+    /// A file that holds no weights of a feature network.
+    #[error("{origin} cannot be used for features: {reason}")]
+    Weights {
+        /// The file, or what else holds the weights.
+        origin: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+
+    /// Images of a shape that the feature network does not take.
+    #[error("the feature network `{network}` takes samples of shape {expected}, got {got:?}")]
+    Images {
+        /// The network.
+        network: String,
+        /// The shapes it takes.
+        expected: String,
+        /// The shape of the samples.
+        got: Vec<usize>,
+    },
+
     /// The values do not make whole rows.
     #[error("{values} values do not make samples of {dim} values each")]
     Ragged {

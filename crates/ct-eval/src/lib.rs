@@ -15,6 +15,7 @@
 //!
 //! [`evaluate`] runs several and names each figure after the measure and the space it was taken in.
 //! A figure from pixels is called `FD-pixels`; only the distance in Inception features may be called FID.
+//! [`Features`] are networks that turn images into features: two small ones in the binary, others from a file.
 //!
 //! ```
 //! use ct_eval::{Metric, Samples, Settings, Space, evaluate};
@@ -28,6 +29,7 @@
 
 mod distances;
 mod error;
+mod features;
 mod frechet;
 mod kid;
 mod mmd;
@@ -39,6 +41,7 @@ mod samples;
 mod sliced_wasserstein;
 
 pub use error::{Error, Result};
+pub use features::{EfficientNet, Features, SmallCnn};
 pub use frechet::{frechet_distance, frechet_distance_of_moments};
 pub use kid::{Kid, KidConfig, kid};
 pub use mmd::{Kernel, median_distance, squared_mmd};

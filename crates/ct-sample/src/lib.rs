@@ -54,5 +54,5 @@ pub use noise::{NoiseSource, SeededNoise};
 pub use ode::{euler, heun};
 pub use pixels::{from_image, to_images, to_rgb8};
 pub use recorded::RecordedNoise;
-pub use sigmas::{DEFAULT_MID_SIGMA, check_sigmas, default_sigmas, ode_sigmas};
+pub use sigmas::{DEFAULT_MID_SIGMA, check_ode_sigmas, check_sigmas, default_sigmas, ode_sigmas};
 pub use tensor_file::save_tensors;

@@ -61,7 +61,10 @@ pub fn check_sigmas(sigmas: &[f64], range: NoiseRange) -> Result<()> {
 }
 
 /// As [`check_sigmas`], but down to 0 inclusive: an ODE may end at `sigma_min` or at 0.
-pub(crate) fn check_ode_sigmas(sigmas: &[f64], range: NoiseRange) -> Result<()> {
+///
+/// # Errors
+/// As for [`check_sigmas`].
+pub fn check_ode_sigmas(sigmas: &[f64], range: NoiseRange) -> Result<()> {
     let body = match sigmas {
         [body @ .., 0.0] => body,
         all => all,

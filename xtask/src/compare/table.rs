@@ -51,7 +51,7 @@ pub(super) fn markdown(rows: &[Row], budget: f64) -> String {
         .iter()
         .flat_map(|row| &row.scores)
         .next()
-        .map(|score| figures(score, "model"))
+        .map(|score| figures(score, "value"))
         .unwrap_or_default();
     let names: Vec<&str> =
         names.iter().filter_map(|figure| figure.split_once(' ')).map(|(name, _)| name).collect();
@@ -69,7 +69,7 @@ pub(super) fn markdown(rows: &[Row], budget: f64) -> String {
     for row in rows {
         for score in &row.scores {
             let (name, images, secs) = (&row.name, row.images, row.secs);
-            let figures = values(figures(score, "model"));
+            let figures = values(figures(score, "value"));
             _ = writeln!(text, "| {name} | {} | {figures} | {images} | {secs:.0} s |", score.steps);
         }
     }
@@ -83,19 +83,15 @@ pub(super) fn markdown(rows: &[Row], budget: f64) -> String {
     text
 }
 
-/// `name value` of each figure in a part of a report.
-fn figures(score: &Score, part: &str) -> Vec<String> {
-    let figures = score.report.get(part).and_then(|part| part.get("figures")).and_then(Value::as_object);
-    let shown = |value: &Value| {
-        value
-            .get("value")
-            .unwrap_or(value)
-            .as_f64()
-            .map_or_else(|| "-".to_owned(), |value| format!("{value:.4}"))
+/// `name value` of each figure of a report; `of` is `value` or `floor`.
+fn figures(score: &Score, of: &str) -> Vec<String> {
+    let figures = score.report.get("figures").and_then(Value::as_object);
+    let shown = |figure: &Value| {
+        let value = figure.get(of).and_then(Value::as_f64);
+        value.map_or_else(|| "-".to_owned(), |value| format!("{value:.4}"))
     };
-    figures
-        .map(|figures| figures.iter().map(|(name, value)| format!("{name} {}", shown(value))).collect())
-        .unwrap_or_default()
+    let named = |(name, figure): (&String, &Value)| format!("{name} {}", shown(figure));
+    figures.map(|figures| figures.iter().map(named).collect()).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -105,8 +101,10 @@ mod tests {
     #[test]
     fn a_line_for_each_number_of_steps_and_the_floor() {
         let report = json!({
-            "model": { "figures": { "FD-digits": 1.5, "KID-digits": { "value": 0.25, "std": 0.1 } } },
-            "floor": { "figures": { "FD-digits": 0.5, "KID-digits": { "value": 0.0, "std": 0.1 } } },
+            "figures": {
+                "FD-digits": { "value": 1.5, "std": null, "floor": 0.5 },
+                "KID-digits": { "value": 0.25, "std": 0.1, "floor": 0.0 },
+            },
         });
         let scores = vec![Score { steps: 1, report: report.clone() }, Score { steps: 2, report }];
         let commands = vec!["ct train digits".to_owned()];

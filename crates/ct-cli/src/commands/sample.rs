@@ -9,12 +9,12 @@ use candle_core::Tensor;
 use ct_data::{LoadOptions, Source};
 use ct_model::folder::{self, Card};
 use ct_model::{ConsistencyModel, Denoiser as _};
-use ct_sample::{NoiseSource, RecordedNoise, SeededNoise, check_sigmas};
+use ct_sample::{NoiseSource, RecordedNoise, SeededNoise};
 use indicatif::ProgressBar;
 
 use crate::global::Global;
 use crate::mistake::mistake;
-use crate::sampling::{self, Sampler};
+use crate::sampling::{self, SamplerArgs};
 use crate::{model_path, output, picture, terminal};
 
 /// Samples without --num: a grid of 8 by 8 images, or enough points to show a shape.
@@ -41,21 +41,11 @@ pub(crate) struct Args {
     /// Number of samples [default: 64 images, 2000 points, or as many as there is recorded noise for].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     num: Option<u32>,
-    /// How samples are drawn [default: multistep, and heun for a denoiser].
-    #[arg(long, value_enum)]
-    sampler: Option<Sampler>,
-    /// Steps for each sample [default: 1, and 18 of an ODE].
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
-    steps: Option<u16>,
-    /// Noise levels, descending, in the place of --steps.
-    #[arg(long, value_name = "S,S,..", value_delimiter = ',', conflicts_with = "steps")]
-    sigmas: Vec<f64>,
+    #[command(flatten)]
+    way: SamplerArgs,
     /// The class of all samples, by its number [default: all classes in turn].
     #[arg(long, value_name = "K")]
     class: Option<u32>,
-    /// How far samples are led towards their class, for a model trained with hidden labels; 1 is not at all.
-    #[arg(long, value_name = "SCALE")]
-    guidance: Option<f64>,
     /// One picture of all samples [default: samples.png, when nothing else is written].
     #[arg(long, value_name = "FILE.png")]
     grid: Option<PathBuf>,
@@ -93,17 +83,16 @@ pub(crate) fn run(args: &Args, global: &Global) -> Result<ExitCode> {
     }
 
     let num = num_samples(args, model, recorded.as_ref())?;
-    let sampler = args.sampler.unwrap_or_else(|| Sampler::of(&loaded.card));
-    let sigmas = sigmas(args, sampler, model, &loaded.card)?;
+    let way = args.way.way(&loaded)?;
     let class_labels = class_labels(args, model, recorded.as_ref(), num)?;
     let seeded = SeededNoise { seed: global.seed.unwrap_or(0), first_index: 0 };
     let noise: &dyn NoiseSource = recorded.as_ref().map_or(&seeded, |recorded| recorded);
     let request = sampling::Request {
         num,
-        sampler,
-        sigmas: &sigmas,
+        sampler: way.sampler,
+        sigmas: &way.sigmas,
         class_labels: class_labels.as_deref(),
-        guidance: args.guidance,
+        guidance: way.guidance,
         clip: sampling::clips(model) && loaded.clip_denoised && !args.no_clip,
         batch_size: args
             .batch
@@ -112,8 +101,8 @@ pub(crate) fn run(args: &Args, global: &Global) -> Result<ExitCode> {
     let samples = draw(model, noise, &request)?;
     let drawn = start.elapsed();
 
-    let written = write(args, &loaded.card, &samples, &sigmas)?;
-    let evaluations = sampler.evaluations(&sigmas);
+    let written = write(args, &loaded.card, &samples, &way.sigmas)?;
+    let evaluations = way.evaluations();
     let kind = if model.sample_shape().len() == 3 { "images" } else { "points" };
     terminal::say(format_args!(
         "{num} {kind} in {} evaluation{} each, {:.2} s of {:.2} s: {}",
@@ -130,14 +119,7 @@ pub(crate) fn run(args: &Args, global: &Global) -> Result<ExitCode> {
 fn check_outputs(args: &Args) -> Result<()> {
     args.out.as_deref().map_or(Ok(()), output::check_new_dir)?;
     args.save_tensors.as_deref().map_or(Ok(()), output::check_file)?;
-    let Some(grid) = &args.grid else { return Ok(()) };
-    if grid.extension().is_none_or(|extension| !extension.eq_ignore_ascii_case("png")) {
-        return Err(mistake(format!(
-            "--grid {}: the picture is a PNG, expected a name that ends in .png",
-            grid.display()
-        )));
-    }
-    output::check_file(grid)
+    args.grid.as_deref().map_or(Ok(()), |grid| output::check_png("--grid", grid))
 }
 
 fn num_samples(args: &Args, model: &ConsistencyModel, recorded: Option<&RecordedNoise>) -> Result<usize> {
@@ -148,23 +130,6 @@ fn num_samples(args: &Args, model: &ConsistencyModel, recorded: Option<&Recorded
         }
         (Some(num), _) | (None, Some(num)) => Ok(num),
         (None, None) => Ok(if model.sample_shape().len() == 3 { NUM_IMAGES } else { NUM_POINTS }),
-    }
-}
-
-fn sigmas(args: &Args, sampler: Sampler, model: &ConsistencyModel, card: &Card) -> Result<Vec<f64>> {
-    let range = model.noise_range();
-    let steps = args.steps.map_or(sampler.default_steps(), usize::from);
-    let sigmas = if args.sigmas.is_empty() { sampler.sigmas(range, steps)? } else { args.sigmas.clone() };
-    if sampler != Sampler::Multistep {
-        return Ok(sigmas);
-    }
-    check_sigmas(&sigmas, range)?;
-    match (card.trained_from_sigma, sigmas.last()) {
-        (Some(least), Some(&last)) if last < least => Err(mistake(format!(
-            "the noise level {last} is below {least}, where this model was trained from (the second stage of TCM); name levels with --sigmas {},{least}",
-            range.sigma_max
-        ))),
-        _ => Ok(sigmas),
     }
 }
 

@@ -5,7 +5,7 @@ use crate::{DIGITS, Place, TOY};
 #[test]
 fn every_command_has_help_with_examples() {
     let place = Place::new();
-    for command in ["train", "sample", "forward", "inspect"] {
+    for command in ["train", "sample", "eval", "forward", "inspect"] {
         let help = place.ct(&[command, "--help"]).ok().out;
         assert!(help.contains("Examples:") && help.contains("--device"), "{help}");
     }
@@ -26,7 +26,10 @@ fn a_run_on_images_ends_with_pictures_and_a_score() {
         assert_eq!((picture.width(), picture.height()), (134, 134), "{name}");
     }
     let score: serde_json::Value = serde_json::from_str(&place.read("runs/digits/score.json")).unwrap();
-    assert!(score["one_step"]["figures"]["FD-pixels"].as_f64().unwrap() > 0.0, "{score}");
+    for name in ["FD-pixels", "FD-digits"] {
+        assert!(score["one_step"]["figures"][name].as_f64().unwrap() > 0.0, "{score}");
+        assert!(score["held_out_data"]["figures"][name].as_f64().unwrap() > 0.0, "{score}");
+    }
     assert_eq!(score["held_out_data"]["num_samples"], 297);
 
     let metrics = place.read("runs/digits/metrics.jsonl");

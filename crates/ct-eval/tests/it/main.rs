@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests may panic")]
 
+mod features;
 mod frechet;
 mod gaussians;
 mod kernels;

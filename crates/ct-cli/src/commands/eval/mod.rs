@@ -1,0 +1,267 @@
+//! `ct eval`: how far samples are from data.
+
+mod inputs;
+mod neighbours;
+mod report;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result};
+use candle_core::Tensor;
+use ct_data::Dataset;
+use ct_eval::{Metric, Samples, Settings, evaluate};
+use ct_model::folder::{self, Loaded};
+use ct_model::{ConsistencyModel, Denoiser as _};
+use ct_sample::SeededNoise;
+use indicatif::{ProgressBar, ProgressStyle};
+
+use self::inputs::Data;
+use self::report::{Evaluation, Origin};
+use crate::global::Global;
+use crate::mistake::mistake;
+use crate::ruler::{Ruler, spread};
+use crate::sampling::{self, SamplerArgs, Way};
+use crate::{model_path, output, terminal};
+
+/// Samples without --num.
+const NUM: usize = 5000;
+/// Real images that are compared with; more make the figures hardly better and slow.
+const MOST_IMAGES: usize = 10_000;
+/// Real points; the distances are between all pairs.
+const MOST_POINTS: usize = 4000;
+/// Precision and recall look at the third neighbour, so a set needs one sample more.
+const LEAST: usize = 4;
+
+/// Compare samples with data, beside what held-out data would get.
+///
+/// Images are compared with the training data in the features of a small network that is part of ct (gray images of 8x8 and 28x28),
+/// of a network from a file, or in pixels; points are compared with held-out points.
+/// Each figure is named after its measure and what it was taken in: FD-digits, KID-efflite0, precision-pixels.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  ct eval --model runs/digits                                  5000 one-step samples, all images of the training data
+  ct eval --model runs/digits --steps 2 --metrics fd,kid,pr,swd,mmd
+  ct eval --model runs/icons --data folder:icons --features efflite0.safetensors
+  ct eval --model runs/digits --neighbours neighbours.png      has it learned images by heart?
+  ct eval --samples samples.safetensors --data digits --json   samples of any program")]
+pub(crate) struct Args {
+    /// A model folder, a checkpoint, or a run folder, of which the newest checkpoint is taken.
+    #[arg(long, value_name = "DIR", required_unless_present = "samples")]
+    model: Option<PathBuf>,
+    /// Samples that were recorded, in the place of a model: `samples` [N, C, H, W] in [-1, 1].
+    #[arg(long, value_name = "FILE.safetensors", conflicts_with_all = ["model", "sampler", "steps", "sigmas", "guidance"])]
+    samples: Option<PathBuf>,
+    /// The data to compare with, such as digits or idx:PATH [default: what the model has learned from].
+    #[arg(long, value_name = "SPEC", required_unless_present = "model")]
+    data: Option<String>,
+    /// Number of samples [default: 5000, or all of the file].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(4..))]
+    num: Option<u32>,
+    #[command(flatten)]
+    way: SamplerArgs,
+    /// Measures: fd, kid, pr (precision and recall), swd, mmd [default: fd,kid,pr for images, swd,mmd for points].
+    #[arg(long, value_name = "M,M,..", value_delimiter = ',')]
+    metrics: Vec<Metric>,
+    /// What images are compared in: auto, pixels, or a file with the weights of a feature network.
+    #[arg(long, value_name = "auto|pixels|FILE", default_value = "auto")]
+    features: String,
+    /// A picture of the first samples, each beside the training images that are nearest to it.
+    #[arg(long, value_name = "FILE.png")]
+    neighbours: Option<PathBuf>,
+    /// One JSON object in the place of the table.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Compares samples with data.
+pub(crate) fn run(args: &Args, global: &Global) -> Result<ExitCode> {
+    let Plan { subject, ruler, spec, data, seed } = plan(args, global)?;
+    let is_image = !matches!(ruler, Ruler::Points);
+    let most = if is_image { MOST_IMAGES } else { MOST_POINTS };
+    let (samples, origin) = subject.samples(args, seed)?;
+    let rows = with_bar("features of samples", samples.dims()[0], |progress| ruler.rows(&samples, progress))?;
+    let real = rows_of(&ruler, &data.train, most)?;
+    let held_out = data.held_out.as_ref().filter(|data| data.len() >= LEAST);
+    let held_out = held_out.map(|data| rows_of(&ruler, data, most)).transpose()?;
+
+    let metrics = metrics(args, is_image);
+    let settings = Settings { seed, ..Settings::default() };
+    let compare = |with: &Samples, to: &Samples| {
+        evaluate(to, with, &metrics, &ruler.space(), &settings).context("cannot compare the samples")
+    };
+    // Points are made up and new ones are free, so samples are compared with what no training has seen.
+    let reference = held_out.as_ref().filter(|_| !is_image);
+    let evaluation = Evaluation {
+        origin,
+        data: spec,
+        reference: if reference.is_some() { "held-out" } else { "train" },
+        space: ruler.space().to_string(),
+        samples: compare(&rows, reference.unwrap_or(&real))?,
+        floor: held_out.as_ref().map(|held_out| compare(held_out, &real)).transpose()?,
+    };
+    if args.json {
+        terminal::say(format_args!("{:#}", evaluation.to_json()));
+    } else {
+        terminal::say(&evaluation);
+    }
+    if let Some(path) = &args.neighbours {
+        let train = &data.train;
+        let all = if real.len() == train.len() { real } else { rows_of(&ruler, train, usize::MAX)? };
+        ct_sample::save_png(&neighbours::neighbours(&samples, &rows, train, &all)?, path)?;
+        terminal::note(format_args!(
+            "{}: in each row a sample and the training images nearest to it",
+            path.display()
+        ));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// All that is needed, opened and checked.
+struct Plan {
+    subject: Subject,
+    ruler: Ruler,
+    spec: String,
+    data: Data,
+    seed: u64,
+}
+
+/// Finds whatever can be wrong before the long work.
+fn plan(args: &Args, global: &Global) -> Result<Plan> {
+    args.neighbours.as_deref().map_or(Ok(()), |path| output::check_png("--neighbours", path))?;
+    let file = match args.features.as_str() {
+        "auto" | "pixels" => None,
+        path => Some(Ruler::load(Path::new(path))?),
+    };
+    let seed = global.seed.unwrap_or(0);
+    let subject = Subject::open(args, global)?;
+    let shape = subject.sample_shape();
+    if args.neighbours.is_some() && shape.len() != 3 {
+        return Err(mistake("--neighbours draws images, and these samples are vectors"));
+    }
+    let ruler = file.map_or_else(|| choose(args, &shape), Ok)?;
+    ruler.check(&shape)?;
+    let spec = data_spec(args, &subject)?;
+    let data = inputs::data(&spec, &shape, seed)?;
+    if data.train.len() < LEAST {
+        return Err(mistake(format!("`{spec}` holds {} samples, too few to compare with", data.train.len())));
+    }
+    Ok(Plan { subject, ruler, spec, data, seed })
+}
+
+/// Where samples come from, opened and checked.
+enum Subject {
+    Model { path: PathBuf, loaded: Box<Loaded>, way: Way },
+    File { path: PathBuf, samples: Tensor },
+}
+
+impl Subject {
+    fn open(args: &Args, global: &Global) -> Result<Self> {
+        if let Some(path) = &args.samples {
+            let samples = inputs::recorded(path, args.num.map(|num| num as usize))?;
+            let num = samples.dims()[0];
+            if num < LEAST || args.num.is_some_and(|wanted| wanted as usize > num) {
+                let wanted = args.num.map_or(LEAST, |num| num as usize);
+                return Err(mistake(format!("{} has {num} samples, {wanted} are needed", path.display())));
+            }
+            return Ok(Self::File { path: path.clone(), samples });
+        }
+        let path = args.model.clone().unwrap_or_default();
+        let loaded = folder::load(&model_path::find(&path)?, &global.device.open()?)?;
+        let way = args.way.way(&loaded)?;
+        Ok(Self::Model { path, loaded: Box::new(loaded), way })
+    }
+
+    fn sample_shape(&self) -> Vec<usize> {
+        match self {
+            Self::Model { loaded, .. } => loaded.model.sample_shape().to_vec(),
+            Self::File { samples, .. } => samples.dims()[1..].to_vec(),
+        }
+    }
+
+    /// The samples, drawn now if they come from a model.
+    fn samples(self, args: &Args, seed: u64) -> Result<(Tensor, Origin)> {
+        match self {
+            Self::File { path, samples } => Ok((samples, Origin::File(path))),
+            Self::Model { path, loaded, way } => {
+                let num = args.num.map_or(NUM, |num| num as usize);
+                let clip = sampling::clips(&loaded.model) && loaded.clip_denoised;
+                let samples = draw(&loaded.model, num, &way, clip, seed)?;
+                Ok((samples, Origin::Model(path, way)))
+            }
+        }
+    }
+}
+
+fn draw(model: &ConsistencyModel, num: usize, way: &Way, clip: bool, seed: u64) -> Result<Tensor> {
+    let class_labels = sampling::classes_in_turn(model, num);
+    let request = sampling::Request {
+        num,
+        sampler: way.sampler,
+        sigmas: &way.sigmas,
+        class_labels: class_labels.as_deref(),
+        guidance: way.guidance,
+        clip,
+        batch_size: sampling::batch_size(model.sample_shape()),
+    };
+    let noise = SeededNoise { seed, first_index: 0 };
+    with_bar("samples", num, |progress| Ok(sampling::draw(model, &noise, &request, progress)?))
+}
+
+/// The features that suit the samples, or their pixels.
+fn choose(args: &Args, shape: &[usize]) -> Result<Ruler> {
+    if args.features == "pixels" {
+        return Ok(Ruler::plain(shape));
+    }
+    if let Some(ruler) = Ruler::embedded(shape)? {
+        return Ok(ruler);
+    }
+    if shape.len() == 3 {
+        terminal::note(format_args!(
+            "no feature network in ct suits images of shape {shape:?}, so pixels are compared; \
+             --features FILE with the weights of EfficientNet-Lite0 tells more (docs/MATH.md)"
+        ));
+    }
+    Ok(Ruler::plain(shape))
+}
+
+fn data_spec(args: &Args, subject: &Subject) -> Result<String> {
+    let of_model = match subject {
+        Subject::Model { loaded, .. } => loaded.card.data.clone(),
+        Subject::File { .. } => None,
+    };
+    args.data.clone().or(of_model).ok_or_else(|| {
+        mistake("the model does not say what it has learned from: name it with --data, as in --data digits")
+    })
+}
+
+fn metrics(args: &Args, is_image: bool) -> Vec<Metric> {
+    match (args.metrics.is_empty(), is_image) {
+        (false, _) => args.metrics.clone(),
+        (true, true) => vec![Metric::Frechet, Metric::Kid, Metric::PrecisionRecall],
+        (true, false) => vec![Metric::SlicedWasserstein, Metric::Mmd],
+    }
+}
+
+fn rows_of(ruler: &Ruler, data: &Dataset, most: usize) -> Result<Samples> {
+    let indices = spread(data.len(), most);
+    with_bar("features of data", indices.len(), |progress| ruler.rows_of(data, &indices, progress))
+}
+
+/// Does work that tells how far it is, with a bar on a terminal.
+fn with_bar<T>(
+    what: &'static str,
+    num: usize,
+    work: impl FnOnce(&mut dyn FnMut(usize)) -> Result<T>,
+) -> Result<T> {
+    if !terminal::can_draw() {
+        return work(&mut |_| ());
+    }
+    let bar = ProgressBar::new(num as u64);
+    bar.set_style(ProgressStyle::with_template("{msg} {bar:32} {pos}/{len}, {eta} left")?);
+    bar.set_message(what);
+    terminal::set_bar(Some(bar.clone()));
+    let done = work(&mut |done| bar.set_position(done as u64));
+    terminal::set_bar(None);
+    done
+}
