@@ -256,7 +256,7 @@ pub struct ScmConfig {
     pub p_mean: f64,
     /// Standard deviation of ln(sigma).
     pub p_std: f64,
-    /// Share of the run that trains a denoiser only.
+    /// Share of the run that trains a denoiser only; sCD has none.
     pub pretrain: f64,
     /// Steps over which the part of the tangent that passes through the network is let in.
     pub tangent_warmup_steps: u64,

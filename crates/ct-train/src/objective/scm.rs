@@ -59,7 +59,9 @@ impl Scm {
         num_values: usize,
         teacher: Arc<dyn Teacher>,
     ) -> Result<Self> {
-        Ok(Self { teacher: Some(teacher), ..Self::training(config, range, steps, num_values)? })
+        // The teacher is what a denoising part of the run would lead to.
+        let training = Self::training(config, range, steps, num_values)?;
+        Ok(Self { teacher: Some(teacher), pretrain_steps: 0, ..training })
     }
 
     /// r at step `step`; `None` while only a denoiser is trained.

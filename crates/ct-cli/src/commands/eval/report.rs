@@ -110,6 +110,11 @@ fn number(figure: &Figure) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sampling::Sampler;
+
+    fn one_step() -> Way {
+        Way { sampler: Sampler::Multistep, sigmas: vec![80.0], guidance: None }
+    }
 
     #[test]
     fn the_table_is_aligned() {
@@ -122,7 +127,7 @@ mod tests {
             ],
         };
         let evaluation = Evaluation {
-            origin: Origin::Model("run".into(), vec![80.0]),
+            origin: Origin::Model("run".into(), one_step()),
             data: "digits".into(),
             reference: "train",
             space: "digits".into(),
