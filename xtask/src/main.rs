@@ -15,6 +15,7 @@ mod bench;
 mod ci;
 mod curve;
 mod deps;
+mod features;
 mod kill_test;
 mod mistake;
 mod sanitize;
@@ -52,6 +53,8 @@ enum Task {
     Bench(bench::Args),
     /// Train with the fast kernels, with the strict ones and in PyTorch, and draw the three losses.
     Curve(curve::Args),
+    /// Train the feature networks that are part of `ct` again, and compare them with those in the repository.
+    Features(features::Args),
     /// Run the tests of the kernels under the address sanitizer.
     Sanitize(sanitize::Args),
 }
@@ -65,6 +68,7 @@ fn main() -> ExitCode {
         Task::KillTest(args) => kill_test::run(&args),
         Task::Bench(args) => bench::run(&args),
         Task::Curve(args) => curve::run(&args),
+        Task::Features(args) => features::run(&args),
         Task::Sanitize(args) => sanitize::run(&args),
     };
     outcome.unwrap_or_else(|error| {
