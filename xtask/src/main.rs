@@ -17,6 +17,7 @@ mod compare;
 mod curve;
 mod data;
 mod deps;
+mod features;
 mod kill_test;
 mod mistake;
 mod sanitize;
@@ -58,6 +59,8 @@ enum Task {
     Curve(curve::Args),
     /// Turn a data set as it is published into what `ct train` reads.
     Data(data::Args),
+    /// Train the feature networks that are part of `ct` again, and compare them with those in the repository.
+    Features(features::Args),
     /// Run the tests of the kernels under the address sanitizer.
     Sanitize(sanitize::Args),
 }
@@ -73,6 +76,7 @@ fn main() -> ExitCode {
         Task::Compare(args) => compare::run(&args),
         Task::Curve(args) => curve::run(&args),
         Task::Data(args) => data::run(&args),
+        Task::Features(args) => features::run(&args),
         Task::Sanitize(args) => sanitize::run(&args),
     };
     outcome.unwrap_or_else(|error| {

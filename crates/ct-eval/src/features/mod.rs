@@ -3,6 +3,7 @@
 //! | network | images | features | weights |
 //! |---|---|---|---|
 //! | [`SmallCnn`] `digits` | gray, 8x8 | 64 | in the binary, trained on the embedded digits |
+//! | [`SmallCnn`] `fashion` | gray, 28x28 | 64 | in the binary, trained on Fashion-MNIST |
 //! | [`EfficientNet`] `efflite0` | colour or gray, any size | 112 | a file that the user brings |
 //!
 //! A figure is called by its network: `FD-digits`, `KID-efflite0`.
@@ -31,6 +32,7 @@ const BATCH: usize = 64;
 const BATCH_PIXELS: usize = 1 << 16;
 
 const DIGITS: &[u8] = include_bytes!("../../data/digits.safetensors");
+const FASHION: &[u8] = include_bytes!("../../data/fashion.safetensors");
 
 /// A network that turns images into features.
 ///
@@ -62,6 +64,7 @@ impl Features {
     pub fn embedded(sample_shape: &[usize]) -> Result<Option<Self>> {
         let bytes = match sample_shape {
             [1, 8, 8] => DIGITS,
+            [1, 28, 28] => FASHION,
             _ => return Ok(None),
         };
         Ok(Some(Self::Small(SmallCnn::from_weights(&Weights::parse(bytes, "the embedded weights")?)?)))

@@ -10,6 +10,7 @@ use ct_eval::{Error, Features, SmallCnn};
 use sha2::{Digest as _, Sha256};
 
 const DIGITS: &str = "a5c3d6ee6b25908bdb42c91f6a3b0f8b7ef2541b0c3b992c3170b259e42905f2";
+const FASHION: &str = "9d4590f7207c4c6c45b9cd1de0517a0c2349d1e08047f925e435824060168fca";
 
 fn data(name: &str) -> PathBuf {
     [env!("CARGO_MANIFEST_DIR"), "data", name].iter().collect()
@@ -31,7 +32,7 @@ fn load(path: &Path) -> HashMap<String, Tensor> {
 
 #[test]
 fn embedded_weights_are_those_that_figures_were_made_with() {
-    for (name, hash, shape) in [("digits", DIGITS, [1, 8, 8])] {
+    for (name, hash, shape) in [("digits", DIGITS, [1, 8, 8]), ("fashion", FASHION, [1, 28, 28])] {
         let path = data(&format!("{name}.safetensors"));
         let bytes = std::fs::read(&path).unwrap();
         assert!(bytes.len() < 200_000, "{name}: {} bytes", bytes.len());
