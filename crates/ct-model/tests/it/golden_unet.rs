@@ -105,3 +105,13 @@ fn the_layout_of_the_published_models() {
 fn centred_input_scaled_middle_and_other_options() {
     check("unet_options");
 }
+
+#[test]
+fn the_layout_of_the_presets_at_angles() {
+    check("unet_preset");
+}
+
+#[test]
+fn double_norm() {
+    check("unet_double_norm");
+}
