@@ -7,6 +7,7 @@
 //! - [`Network`] is what a model of any kind must offer; [`Mlp`] and [`UNet2D`] are ours.
 //! - [`ConsistencyModel`] puts the skip parameterization around a network: f(x, `sigma_min`) = x exactly.
 //! - [`Denoiser`] is all that samplers, edits and metrics ask of a model.
+//! - [`Lpips`] measures how different two images look.
 //! - [`folder`] reads and writes models in the layout of a diffusers pipeline.
 
 mod consistency;
@@ -14,6 +15,7 @@ mod denoiser;
 mod error;
 pub mod folder;
 mod layers;
+mod lpips;
 mod mlp;
 mod network;
 mod noise;
@@ -24,6 +26,7 @@ mod unet;
 pub use consistency::{ConsistencyModel, consistency_function};
 pub use denoiser::{Denoiser, NoiseRange};
 pub use error::{Error, Result};
+pub use lpips::Lpips;
 pub use mlp::{Mlp, MlpConfig};
 pub use network::{Dropout, Input, Network, NetworkConfig};
 pub use noise::normal;
