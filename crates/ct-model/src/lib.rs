@@ -8,6 +8,7 @@
 //! - [`ConsistencyModel`] puts the skip parameterization around a network, so that f(x, `sigma_min`) = x exactly;
 //!   the same type holds denoisers and models in `TrigFlow` ([`Parameterization`]).
 //! - [`Denoiser`] is all that samplers, edits and metrics ask of a model.
+//! - [`Lpips`] measures how different two images look.
 //! - [`folder`] reads and writes models in the layout of a diffusers pipeline.
 
 mod consistency;
@@ -15,6 +16,7 @@ mod denoiser;
 mod error;
 pub mod folder;
 mod layers;
+mod lpips;
 mod mlp;
 mod network;
 mod noise;
@@ -26,6 +28,7 @@ mod unet;
 pub use consistency::{ConsistencyModel, consistency_function};
 pub use denoiser::{Denoiser, NoiseRange};
 pub use error::{Error, Result};
+pub use lpips::Lpips;
 pub use mlp::{Mlp, MlpConfig};
 pub use network::{Dropout, Input, Network, NetworkConfig};
 pub use noise::normal;

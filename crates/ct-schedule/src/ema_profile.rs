@@ -103,6 +103,14 @@ impl EmaProfile {
         Kind::Power { sigma_rel }.try_into()
     }
 
+    /// The relative width of a power-function profile; other profiles have none.
+    pub fn sigma_rel(&self) -> Option<f64> {
+        match self.0 {
+            Kind::Power { sigma_rel } => Some(sigma_rel),
+            _ => None,
+        }
+    }
+
     /// `beta` of update number `update`, counted from 1, after batches of `batch_size` samples.
     pub fn beta(&self, update: u64, batch_size: u64) -> f64 {
         let (k, batch) = (update.max(1) as f64, batch_size.max(1) as f64);

@@ -11,7 +11,7 @@
 //! | which continuous level next? | [`SigmaDistribution`] and the [`EctMapping`] to the lower one |
 //! | how does the network become `f(x, sigma)`? | [`Preconditioning`], [`TrigFlow`] |
 //! | how much does a pair count? | [`Weighting`], [`pseudo_huber`] |
-//! | how do target, averages and steps move? | [`TargetDecay`], [`EmaProfile`], [`LearningRate`] |
+//! | how do target, averages and steps move? | [`TargetDecay`], [`EmaProfile`], [`PosthocEma`], [`LearningRate`] |
 //!
 //! With the feature `serde` the types that a configuration names can be read and written; what is read is validated.
 //!
@@ -39,6 +39,7 @@ mod learning_rate;
 mod lognormal;
 mod normal;
 mod num_sigmas;
+mod posthoc_ema;
 mod preconditioning;
 mod progress;
 mod pseudo_huber;
@@ -59,6 +60,7 @@ pub use learning_rate::{Decay, LearningRate};
 pub use lognormal::{Lognormal, TruncatedLognormal};
 pub use normal::{inverse_normal_cdf, normal_cdf};
 pub use num_sigmas::NumSigmas;
+pub use posthoc_ema::{PosthocEma, PowerProfile};
 pub use preconditioning::{Coefficients, Preconditioning, c_noise, c_noise_edm};
 pub use pseudo_huber::{pseudo_huber, pseudo_huber_c};
 pub use sigma_distribution::SigmaDistribution;

@@ -1,5 +1,7 @@
 //! Everything that decides what a run computes, apart from the network and the data.
 
+use std::path::PathBuf;
+
 use ct_model::Activations;
 use serde::{Deserialize, Serialize};
 
@@ -19,6 +21,8 @@ pub enum LossKind {
     /// sqrt(sum of squares + c^2) - c.
     #[default]
     PseudoHuber,
+    /// By the features of a network that sees as people do (Zhang et al. 2018); for images.
+    Lpips,
 }
 
 /// Which optimizer moves the weights.
@@ -64,6 +68,10 @@ pub struct TrainConfig {
     pub loss: LossKind,
     /// The constant c of the pseudo-Huber loss; 0.00054 sqrt(D) if absent.
     pub huber_c: Option<f64>,
+    /// The weights of the network behind the loss `lpips`: a safetensors file, `AlexNet` or VGG16.
+    pub lpips_weights: Option<PathBuf>,
+    /// Weight of a penalty on values out of [-1, 1], which nothing else holds back under the loss `lpips`.
+    pub overflow_penalty: f64,
     /// Which optimizer moves the weights.
     pub optimizer: OptimizerKind,
     /// Learning rate after the warm-up.
@@ -119,6 +127,8 @@ impl Default for TrainConfig {
             checkpoint_activations: false,
             loss: LossKind::default(),
             huber_c: None,
+            lpips_weights: None,
+            overflow_penalty: 0.0,
             optimizer: OptimizerKind::default(),
             lr: 1e-3,
             lr_schedule: LrSchedule::default(),
@@ -184,6 +194,11 @@ impl TrainConfig {
         for &beta in &self.ema {
             check((0.0..1.0).contains(&beta), "train.ema", beta.to_string(), "in [0, 1)")?;
         }
+        let losses = [Some(self.loss), self.ect.pretrain_loss];
+        if losses.contains(&Some(LossKind::Lpips)) && self.lpips_weights.is_none() {
+            let range = "another loss, or set train.lpips_weights to the file with the network's weights";
+            return Err(Error::Config { key: "train.loss", value: "lpips".to_owned(), range });
+        }
         let dropout = self.label_dropout;
         check((0.0..1.0).contains(&dropout), "train.label_dropout", dropout.to_string(), "in [0, 1)")?;
         for (key, share) in [
@@ -195,6 +210,7 @@ impl TrainConfig {
             check((0.0..=1.0).contains(&share), key, share.to_string(), "in [0, 1]")?;
         }
         for (key, value) in [
+            ("train.overflow_penalty", self.overflow_penalty),
             ("train.scm.tangent_c", self.scm.tangent_c),
             ("train.tcm.boundary_weight", self.tcm.boundary_weight),
             ("train.cd.guidance", self.cd.guidance),

@@ -12,6 +12,7 @@ mod config;
 mod error;
 mod gradients;
 mod log_variance;
+mod loss;
 mod objective;
 mod optimizer;
 mod passes;
@@ -27,7 +28,7 @@ pub use config::{LossKind, LrSchedule, OptimizerKind, TrainConfig};
 pub use error::{Error, Result};
 pub use gradients::Gradients;
 pub use log_variance::LogVariance;
-pub use objective::{Cd, Ct, Diffusion, Ect, Ict, Objective, Pair, Scm, Target, Tcm};
+pub use objective::{Cd, Ct, Difference, Diffusion, Ect, Ict, Objective, Pair, Scm, Target, Tcm};
 pub use optimizer::Optimizer;
 pub use passes::{Examples, Training};
 pub use recipe::{

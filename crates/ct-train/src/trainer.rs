@@ -5,13 +5,14 @@ use std::time::Instant;
 
 use candle_core::{DType, Device, Tensor};
 use ct_data::{Batches, Dataset};
-use ct_kernels::{Tape, Value, distance, distances};
+use ct_kernels::{Tape, Value};
 use ct_model::{ConsistencyModel, Network, NoiseRange, Parameterization, Params, normal};
 use ct_random::{Purpose, Stream};
 use ct_schedule::{Decay, LearningRate, Preconditioning};
 
 use crate::average::{self, Average};
 use crate::log_variance::LogVariance;
+use crate::loss::Loss;
 use crate::objective::{self, Ingredients, Objective, Target};
 use crate::passes::{Examples, Training};
 use crate::{Error, Gradients, LrSchedule, Optimizer, Result, TrainConfig};
@@ -30,6 +31,7 @@ pub struct Trainer {
     network: Arc<dyn Network>,
     batches: Batches,
     objective: Box<dyn Objective>,
+    loss: Loss,
     learning_rate: LearningRate,
     null_label: bool,
     device: Device,
@@ -128,6 +130,7 @@ impl Trainer {
         let ingredients =
             Ingredients { config: &config, range, parameterization, num_values, teacher: teacher.as_ref() };
         let objective = objective::build(&ingredients)?;
+        let loss = Loss::new(&config, network.sample_shape(), device)?;
         let learning_rate = learning_rate(&config)?;
         let micro_batch_size = config.micro_batch_size.unwrap_or(config.batch_size);
         let batches = Batches::new(data, micro_batch_size, seed, flip)?;
@@ -152,6 +155,7 @@ impl Trainer {
             network,
             batches,
             objective,
+            loss,
             learning_rate,
             null_label,
             device: device.clone(),
@@ -220,7 +224,7 @@ impl Trainer {
         let student = self.params.watched(&tape).with_activations(self.config.activations());
         let estimate = self.objective.estimate(&training, &student, &examples)?;
         let (weights, offset, by_log_variance) = self.weights(&examples, &estimate, &target)?;
-        let loss = distance(&estimate, &target, self.objective.metric(self.step), &weights)?;
+        let loss = self.loss.of(self.objective.difference(self.step), &estimate, &target, &weights)?;
 
         let value = loss.tensor().to_dtype(DType::F64)?.to_scalar::<f64>()?;
         let mut gradients = tape.backward(&loss)?;
@@ -238,7 +242,8 @@ impl Trainer {
         let mut weights: Vec<f64> = examples.pairs.iter().map(|pair| pair.weight).collect();
         let Some(learned) = &self.log_variance else { return Ok((weights, 0.0, None)) };
         let (sigma, size) = (examples.sigma_hi(), weights.len() as f64);
-        let distances = distances(estimate.tensor(), target, self.objective.metric(self.step))?;
+        let difference = self.objective.difference(self.step);
+        let distances = self.loss.differences(difference, estimate.tensor(), target)?;
         let losses: Vec<f64> =
             weights.iter().zip(distances).map(|(weight, distance)| weight * distance / size).collect();
         let share = 1.0 / self.config.batch_size as f64;

@@ -31,6 +31,8 @@ fn cases() -> Vec<Case> {
         ([1, 6, 5, 2], [3, 2, 4], uneven),
         ([2, 5, 5, 2], [3, 5, 5], same(2)),
         ([1, 5, 6, 3], [2, 3, 3], same(0)),
+        // The first layer of AlexNet.
+        ([1, 23, 20, 3], [5, 11, 11], Conv2d { stride: 4, padding: Padding::all(2) }),
     ]
 }
 

@@ -7,6 +7,7 @@ mod attention;
 mod checkpoint;
 mod convolution;
 mod elementwise;
+mod features;
 mod harness;
 mod hostile;
 mod images;

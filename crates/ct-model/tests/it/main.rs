@@ -5,5 +5,6 @@
 mod folder;
 mod golden;
 mod golden_unet;
+mod lpips;
 mod parameterization;
 mod recomputation;

@@ -12,12 +12,11 @@
 use std::sync::Arc;
 
 use candle_core::Tensor;
-use ct_kernels::Metric;
 use ct_model::{NoiseRange, Weights};
 use ct_schedule::{GridDraw, KarrasGrid, Weighting};
 
 use super::ct::{grid, neighbours};
-use super::{Objective, Pair, Target};
+use super::{Difference, Objective, Pair, Target};
 use crate::passes::{Examples, Training};
 use crate::recipe::Solver;
 use crate::teacher::{Teacher, ode_step};
@@ -33,7 +32,7 @@ pub struct Cd {
     teacher: Arc<dyn Teacher>,
     mu: f64,
     range: NoiseRange,
-    metric: Metric,
+    difference: Difference,
 }
 
 impl Cd {
@@ -45,7 +44,7 @@ impl Cd {
         config: &CdConfig,
         range: NoiseRange,
         teacher: Arc<dyn Teacher>,
-        metric: Metric,
+        difference: Difference,
     ) -> Result<Self> {
         let grid = grid(config.num_sigmas, range)?;
         let draw = match config.p_mean {
@@ -53,7 +52,7 @@ impl Cd {
             None => GridDraw::uniform(&grid),
         };
         let &CdConfig { weighting, solver, mu, .. } = config;
-        Ok(Self { grid, draw, weighting, solver, teacher, mu, range, metric })
+        Ok(Self { grid, draw, weighting, solver, teacher, mu, range, difference })
     }
 }
 
@@ -81,8 +80,8 @@ impl Objective for Cd {
         Ok(training.f(weights, examples, &x_lo, &sigma_lo)?.tensor().clone())
     }
 
-    fn metric(&self, _step: u64) -> Metric {
-        self.metric
+    fn difference(&self, _step: u64) -> Difference {
+        self.difference
     }
 
     fn describe(&self, _step: u64) -> String {

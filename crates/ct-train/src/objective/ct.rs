@@ -3,11 +3,10 @@
 //! Neighbours on a Karras grid of N(k) levels, drawn uniformly and weighted alike;
 //! the teacher is an average of the student that decays by mu(k).
 
-use ct_kernels::Metric;
 use ct_model::NoiseRange;
 use ct_schedule::{GridDraw, KarrasGrid, NumSigmas, TargetDecay, Weighting};
 
-use super::{Objective, Pair, Target};
+use super::{Difference, Objective, Pair, Target};
 use crate::{CtConfig, Result};
 
 /// Consistency training.
@@ -17,11 +16,16 @@ pub struct Ct {
     target_decay: TargetDecay,
     range: NoiseRange,
     steps: u64,
-    metric: Metric,
+    difference: Difference,
 }
 
 impl Ct {
-    pub(super) fn new(config: &CtConfig, range: NoiseRange, steps: u64, metric: Metric) -> Result<Self> {
+    pub(super) fn new(
+        config: &CtConfig,
+        range: NoiseRange,
+        steps: u64,
+        difference: Difference,
+    ) -> Result<Self> {
         let num_sigmas = NumSigmas::ct(config.s0, config.s1)?;
         let target_decay = if config.openai_compat {
             TargetDecay::ct_openai_compat(config.mu0, config.s0)?
@@ -30,7 +34,7 @@ impl Ct {
         };
         // The finest grid is checked here, so that no later one can fail.
         grid(num_sigmas.last(), range)?;
-        Ok(Self { num_sigmas, target_decay, range, steps, metric })
+        Ok(Self { num_sigmas, target_decay, range, steps, difference })
     }
 }
 
@@ -44,8 +48,8 @@ impl Objective for Ct {
         Target::Average { mu: self.target_decay.mu(self.num_sigmas.at(step, self.steps)) }
     }
 
-    fn metric(&self, _step: u64) -> Metric {
-        self.metric
+    fn difference(&self, _step: u64) -> Difference {
+        self.difference
     }
 
     fn describe(&self, step: u64) -> String {

@@ -8,11 +8,10 @@
 //! For `TrigFlow` the same loss is the regression of `sigma_data` F on the velocity cos t z - sin t x0.
 //! Squares, and no other distance, make the estimate the mean of what the clean sample may be, which the ODE needs.
 
-use ct_kernels::Metric;
 use ct_model::NoiseRange;
 use ct_schedule::{TruncatedLognormal, Weighting};
 
-use super::{Objective, Pair};
+use super::{Difference, Objective, Pair};
 use crate::{DiffusionConfig, Result};
 
 /// A denoiser.
@@ -45,8 +44,8 @@ impl Objective for Diffusion {
         Ok(u.iter().map(pair).collect())
     }
 
-    fn metric(&self, _step: u64) -> Metric {
-        Metric::L2
+    fn difference(&self, _step: u64) -> Difference {
+        Difference::SQUARES
     }
 
     fn describe(&self, _step: u64) -> String {

@@ -8,11 +8,10 @@
 //! The paper's boundary is at 0 and ours at `sigma_min`: a smaller level between the two is raised to `sigma_min`,
 //! where f is the identity.
 
-use ct_kernels::Metric;
 use ct_model::NoiseRange;
 use ct_schedule::{EctMapping, EctPhase, EctStages, TruncatedLognormal, Weighting};
 
-use super::{Objective, Pair};
+use super::{Difference, Objective, Pair};
 use crate::{EctConfig, Result};
 
 /// Easy consistency tuning.
@@ -25,8 +24,8 @@ pub struct Ect {
     weighting: Weighting,
     range: NoiseRange,
     steps: u64,
-    metric: Metric,
-    pretrain_metric: Metric,
+    difference: Difference,
+    pretrain_difference: Difference,
 }
 
 impl Ect {
@@ -34,8 +33,8 @@ impl Ect {
         config: &EctConfig,
         range: NoiseRange,
         steps: u64,
-        metric: Metric,
-        pretrain_metric: Metric,
+        difference: Difference,
+        pretrain_difference: Difference,
     ) -> Result<Self> {
         Ok(Self {
             stages: EctStages::new(config.pretrain, config.stages)?,
@@ -45,8 +44,8 @@ impl Ect {
             weighting: config.weighting,
             range,
             steps,
-            metric,
-            pretrain_metric,
+            difference,
+            pretrain_difference,
         })
     }
 
@@ -76,10 +75,10 @@ impl Objective for Ect {
         Ok(u.iter().map(|&u| self.pair(phase, u)).collect())
     }
 
-    fn metric(&self, step: u64) -> Metric {
+    fn difference(&self, step: u64) -> Difference {
         match self.phase(step) {
-            EctPhase::Denoising => self.pretrain_metric,
-            EctPhase::Stage(_) => self.metric,
+            EctPhase::Denoising => self.pretrain_difference,
+            EctPhase::Stage(_) => self.difference,
         }
     }
 

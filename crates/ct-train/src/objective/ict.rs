@@ -3,12 +3,11 @@
 //! Neighbours on a Karras grid whose number of levels doubles from stage to stage, drawn with discretized lognormal
 //! probabilities and weighted by 1 / (`sigma_hi` - `sigma_lo`); the teacher is the student itself.
 
-use ct_kernels::Metric;
 use ct_model::NoiseRange;
 use ct_schedule::{GridDraw, NumSigmas, Weighting};
 
 use super::ct::{grid, neighbours};
-use super::{Objective, Pair};
+use super::{Difference, Objective, Pair};
 use crate::{IctConfig, Result};
 
 /// Improved consistency training.
@@ -19,15 +18,20 @@ pub struct Ict {
     p_std: f64,
     range: NoiseRange,
     steps: u64,
-    metric: Metric,
+    difference: Difference,
 }
 
 impl Ict {
-    pub(super) fn new(config: &IctConfig, range: NoiseRange, steps: u64, metric: Metric) -> Result<Self> {
+    pub(super) fn new(
+        config: &IctConfig,
+        range: NoiseRange,
+        steps: u64,
+        difference: Difference,
+    ) -> Result<Self> {
         let num_sigmas = NumSigmas::ict(config.s0, config.s1)?;
         // The finest grid is checked here, so that no later one can fail.
         GridDraw::lognormal(&grid(num_sigmas.last(), range)?, config.p_mean, config.p_std)?;
-        Ok(Self { num_sigmas, p_mean: config.p_mean, p_std: config.p_std, range, steps, metric })
+        Ok(Self { num_sigmas, p_mean: config.p_mean, p_std: config.p_std, range, steps, difference })
     }
 }
 
@@ -38,8 +42,8 @@ impl Objective for Ict {
         Ok(neighbours(&grid, &draw, Weighting::InverseDelta, self.range, u))
     }
 
-    fn metric(&self, _step: u64) -> Metric {
-        self.metric
+    fn difference(&self, _step: u64) -> Difference {
+        self.difference
     }
 
     fn describe(&self, step: u64) -> String {

@@ -61,6 +61,20 @@ pub enum Target {
     },
 }
 
+/// How the difference between what the student says and what it should say is measured.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Difference {
+    /// Value by value.
+    Values(Metric),
+    /// By the features of a network that sees as people do (LPIPS; Zhang et al. 2018).
+    Perceptual,
+}
+
+impl Difference {
+    /// The sum of squares.
+    pub const SQUARES: Self = Self::Values(Metric::L2);
+}
+
 /// How noise levels are drawn, what the target is and how the difference is measured and weighted.
 pub trait Objective: Send + Sync + std::fmt::Debug {
     /// The noise levels and the weight of each sample at step `step`, from one number each, uniform in (0, 1).
@@ -104,7 +118,7 @@ pub trait Objective: Send + Sync + std::fmt::Debug {
     }
 
     /// How the difference is measured at step `step`.
-    fn metric(&self, step: u64) -> Metric;
+    fn difference(&self, step: u64) -> Difference;
 
     /// The state of the schedule at step `step`, in a few characters for a progress bar.
     fn describe(&self, step: u64) -> String;
@@ -135,26 +149,27 @@ pub(crate) fn build(from: &Ingredients<'_>) -> Result<Box<dyn Objective>> {
     if !recipe.takes(from.parameterization) {
         return Err(Error::Parameterization { recipe, parameterization: from.parameterization });
     }
-    let metric = metric_of(config, config.loss, num_values);
+    let difference = difference_of(config, config.loss, num_values);
     let teacher = || from.teacher.ok_or(Error::NoTeacher { recipe });
     Ok(match recipe {
         Recipe::Diffusion => Box::new(Diffusion::new(&config.diffusion, range, num_values)?),
-        Recipe::Ct => Box::new(Ct::new(&config.ct, range, config.steps, metric)?),
-        Recipe::Ict => Box::new(Ict::new(&config.ict, range, config.steps, metric)?),
+        Recipe::Ct => Box::new(Ct::new(&config.ct, range, config.steps, difference)?),
+        Recipe::Ict => Box::new(Ict::new(&config.ict, range, config.steps, difference)?),
         Recipe::Ect => {
-            let pretrain = metric_of(config, config.ect.pretrain_loss.unwrap_or(config.loss), num_values);
-            Box::new(Ect::new(&config.ect, range, config.steps, metric, pretrain)?)
+            let loss = config.ect.pretrain_loss.unwrap_or(config.loss);
+            let pretrain = difference_of(config, loss, num_values);
+            Box::new(Ect::new(&config.ect, range, config.steps, difference, pretrain)?)
         }
         Recipe::Cd => {
             let teacher = guided(teacher()?, config.cd.guidance)?;
-            Box::new(Cd::new(&config.cd, range, teacher, metric)?)
+            Box::new(Cd::new(&config.cd, range, teacher, difference)?)
         }
         Recipe::Sct => Box::new(Scm::training(&config.scm, range, config.steps, num_values)?),
         Recipe::Scd => {
             let teacher = guided(teacher()?, config.scm.guidance)?;
             Box::new(Scm::distillation(&config.scm, range, config.steps, num_values, teacher)?)
         }
-        Recipe::Tcm => Box::new(Tcm::new(config, range, teacher()?.clone(), metric)?),
+        Recipe::Tcm => Box::new(Tcm::new(config, range, teacher()?.clone(), difference)?),
     })
 }
 
@@ -163,12 +178,13 @@ fn guided(model: &ConsistencyModel, scale: f64) -> Result<Arc<dyn Teacher>> {
     Ok(if scale == 1.0 { Arc::new(model.clone()) } else { Arc::new(Guided::new(model.clone(), scale)?) })
 }
 
-fn metric_of(config: &TrainConfig, loss: LossKind, num_values: usize) -> Metric {
-    match loss {
+fn difference_of(config: &TrainConfig, loss: LossKind, num_values: usize) -> Difference {
+    Difference::Values(match loss {
         LossKind::L2 => Metric::L2,
         LossKind::L1 => Metric::L1,
         LossKind::PseudoHuber => {
             Metric::PseudoHuber { c: config.huber_c.unwrap_or_else(|| pseudo_huber_c(num_values)) }
         }
-    }
+        LossKind::Lpips => return Difference::Perceptual,
+    })
 }

@@ -16,11 +16,11 @@
 use std::sync::Arc;
 
 use candle_core::{D, Tensor};
-use ct_kernels::{Metric, Value};
+use ct_kernels::Value;
 use ct_model::{NoiseRange, Weights};
 use ct_schedule::{Coefficients, Preconditioning, TrigFlow, TruncatedLognormal, tangent_warmup};
 
-use super::{Objective, Pair};
+use super::{Difference, Objective, Pair};
 use crate::passes::{Examples, Training};
 use crate::recipe::{ScmConfig, TangentNorm};
 use crate::teacher::{Teacher, scale_rows};
@@ -146,8 +146,8 @@ impl Objective for Scm {
         training.raw(student, examples, &x.into(), &c_noise.into())
     }
 
-    fn metric(&self, _step: u64) -> Metric {
-        Metric::L2
+    fn difference(&self, _step: u64) -> Difference {
+        Difference::SQUARES
     }
 
     fn describe(&self, step: u64) -> String {

@@ -13,11 +13,10 @@
 //! What comes out is no model below the boundary, and says so in its folder.
 
 use candle_core::Tensor;
-use ct_kernels::Metric;
 use ct_model::{ConsistencyModel, NoiseRange, Weights};
 use ct_schedule::{EctMapping, EctPhase, TruncatedStudentT, Weighting};
 
-use super::{Objective, Pair};
+use super::{Difference, Objective, Pair};
 use crate::passes::{Examples, Training, replace_rows};
 use crate::{Error, Result, TcmConfig, TrainConfig};
 
@@ -32,7 +31,7 @@ pub struct Tcm {
     weighting: Weighting,
     first_stage: ConsistencyModel,
     range: NoiseRange,
-    metric: Metric,
+    difference: Difference,
 }
 
 impl Tcm {
@@ -40,7 +39,7 @@ impl Tcm {
         config: &TrainConfig,
         range: NoiseRange,
         first_stage: ConsistencyModel,
-        metric: Metric,
+        difference: Difference,
     ) -> Result<Self> {
         let (tcm, ect) = (config.tcm.clone(), &config.ect);
         if !(tcm.sigma_boundary > range.sigma_min && tcm.sigma_boundary < range.sigma_max) {
@@ -69,7 +68,7 @@ impl Tcm {
             config: tcm,
             first_stage,
             range,
-            metric,
+            difference,
         })
     }
 
@@ -117,8 +116,8 @@ impl Objective for Tcm {
         Ok(target)
     }
 
-    fn metric(&self, _step: u64) -> Metric {
-        self.metric
+    fn difference(&self, _step: u64) -> Difference {
+        self.difference
     }
 
     fn describe(&self, _step: u64) -> String {

@@ -10,7 +10,7 @@ use ct_model::{
     Builder, ConsistencyModel, Init, Input, Network, NetworkConfig, NoiseRange, ParamId, ParamLayout,
     Parameterization, Params, Weights,
 };
-use ct_train::{Cd, CdConfig, Examples, Objective, Pair, Scm, ScmConfig, Training};
+use ct_train::{Cd, CdConfig, Difference, Examples, Objective, Pair, Scm, ScmConfig, Training};
 
 use crate::common::{Golden, assert_close};
 
@@ -106,7 +106,8 @@ fn compare(
     let tape = Tape::new();
     let estimate = objective.estimate(training, &student.watched(&tape), examples).unwrap();
     let weights: Vec<f64> = examples.pairs.iter().map(|pair| pair.weight).collect();
-    let loss = distance(&estimate, &target, objective.metric(STEP), &weights).unwrap();
+    let Difference::Values(metric) = objective.difference(STEP) else { panic!("not by values") };
+    let loss = distance(&estimate, &target, metric, &weights).unwrap();
     let gradients = tape.backward(&loss).unwrap();
 
     let tolerance = golden.note("tolerances")["f32_differences"].as_f64().unwrap();
@@ -127,8 +128,8 @@ impl Objective for Recorded {
         unreachable!("the pairs are recorded")
     }
 
-    fn metric(&self, _: u64) -> Metric {
-        self.0
+    fn difference(&self, _: u64) -> Difference {
+        Difference::Values(self.0)
     }
 
     fn describe(&self, _: u64) -> String {
@@ -217,7 +218,7 @@ fn cd_with_a_heun_step_of_the_teacher() {
     let preconditioning = Parameterization::Consistency.preconditioning(&range).unwrap();
     let training = Training { network: &network, preconditioning, seed: 0 };
     let teacher = teacher(&golden, 1e-3, Parameterization::Edm);
-    let objective = Cd::new(&CdConfig::default(), range, teacher, Metric::L2).unwrap();
+    let objective = Cd::new(&CdConfig::default(), range, teacher, Difference::SQUARES).unwrap();
     let examples = examples(&golden, "cd_l2", pairs(&golden, "cd_l2"));
     let (student, ema) = (network.params(&golden, "student"), network.params(&golden, "ema"));
     let target = compare(&golden, "cd_l2", &objective, &training, [&student, &ema], &examples);
