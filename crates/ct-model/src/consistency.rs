@@ -27,8 +27,7 @@ pub fn consistency_function(
     preconditioning: &Preconditioning,
     x: &Value,
     sigma: &[f64],
-    class_labels: Option<&[u32]>,
-    dropout: Option<Dropout<'_>>,
+    conditions: &Conditions<'_>,
 ) -> Result<Value> {
     if x.dims().first() != Some(&sigma.len()) {
         return Err(Error::Shape {
@@ -47,8 +46,7 @@ pub fn consistency_function(
 
     let c_noise = Tensor::new(column(|c| c.c_noise), x.tensor().device())?.to_dtype(x.tensor().dtype())?;
     let scaled = ops::scale_samples(x, &column(|c| c.c_in))?;
-    let input = Input { x: &scaled, c_noise: &Value::from(c_noise), class_labels, dropout };
-    let output = network.forward(weights, &input)?;
+    let output = network.forward(weights, &conditions.input(&scaled, &Value::from(c_noise)))?;
     if output.dims() != x.dims() {
         let (expected, got) = (x.dims().to_vec(), output.dims().to_vec());
         return Err(Error::Shape {
@@ -137,8 +135,7 @@ impl ConsistencyModel {
             &self.preconditioning,
             &Value::from(x),
             sigma,
-            class_labels,
-            None,
+            &Conditions { class_labels, ..Conditions::default() },
         )?;
         Ok(f.tensor().clone())
     }
@@ -152,8 +149,8 @@ impl ConsistencyModel {
     /// A shape or a label that the network does not take.
     pub fn raw(&self, sample: &Tensor, timestep: &Tensor, class_labels: Option<&[u32]>) -> Result<Tensor> {
         let (x, c_noise) = (Value::from(sample), Value::from(timestep));
-        let input = Input { x: &x, c_noise: &c_noise, class_labels, dropout: None };
-        Ok(self.network.forward(&self.params.constants(), &input)?.tensor().clone())
+        let conditions = Conditions { class_labels, ..Conditions::default() };
+        Ok(self.network.forward(&self.params.constants(), &conditions.input(&x, &c_noise))?.tensor().clone())
     }
 }
 

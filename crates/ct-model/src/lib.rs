@@ -30,7 +30,7 @@ pub use denoiser::{Denoiser, NoiseRange};
 pub use error::{Error, Result};
 pub use lpips::Lpips;
 pub use mlp::{Mlp, MlpConfig};
-pub use network::{Dropout, Input, Network, NetworkConfig};
+pub use network::{Conditions, Dropout, Input, Network, NetworkConfig};
 pub use noise::normal;
 pub use parameterization::Parameterization;
 pub use params::{Activations, Builder, Init, ParamId, ParamLayout, ParamSpec, Params, Weights};

@@ -139,6 +139,10 @@ impl Network for Mlp {
         self.config.num_class_embeds
     }
 
+    fn embedding_dim(&self) -> Option<usize> {
+        Some(self.config.hidden_dim)
+    }
+
     fn config(&self) -> NetworkConfig {
         NetworkConfig::Mlp(self.config.clone())
     }
@@ -168,6 +172,9 @@ impl Network for Mlp {
                 return Err(Error::Labels("labels came, but the model has no classes".to_owned()));
             }
             None => {}
+        }
+        if let Some(extra) = input.extra_embedding {
+            embedding = ops::add(&embedding, extra)?;
         }
         let embedding = ops::silu(&embedding)?;
 

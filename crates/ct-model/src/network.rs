@@ -18,6 +18,9 @@ pub struct Input<'a> {
     pub class_labels: Option<&'a [u32]>,
     /// Where dropout masks come from; `None` outside training.
     pub dropout: Option<Dropout<'a>>,
+    /// What else the network is told in training, such as how an image was augmented, already embedded:
+    /// `[B, E]`, added to the embedding of the noise level. `None` stands for zero.
+    pub extra_embedding: Option<&'a Value>,
 }
 
 /// The key of a forward pass's dropout masks: two passes with the same key use the same masks.
@@ -27,6 +30,25 @@ pub struct Dropout<'a> {
     pub seed: u64,
     /// Number of each image of the batch, counted over the whole run.
     pub images: &'a [u64],
+}
+
+/// What a network is told beside the noisy samples and their noise level; nothing by default.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Conditions<'a> {
+    /// One label for each sample, if the network knows classes.
+    pub class_labels: Option<&'a [u32]>,
+    /// Where dropout masks come from; `None` outside training.
+    pub dropout: Option<Dropout<'a>>,
+    /// See [`Input::extra_embedding`].
+    pub extra_embedding: Option<&'a Value>,
+}
+
+impl<'a> Conditions<'a> {
+    /// The whole input of a network.
+    pub fn input(&self, x: &'a Value, c_noise: &'a Value) -> Input<'a> {
+        let &Self { class_labels, dropout, extra_embedding } = self;
+        Input { x, c_noise, class_labels, dropout, extra_embedding }
+    }
 }
 
 /// A network F(`c_in` x, `c_noise`): a pure function of its input and its weights.
@@ -41,6 +63,11 @@ pub trait Network: Send + Sync + std::fmt::Debug {
 
     /// How many classes the network knows, if any.
     fn num_classes(&self) -> Option<usize>;
+
+    /// Width E of the embedding of the noise level, if the network takes an extra one.
+    fn embedding_dim(&self) -> Option<usize> {
+        None
+    }
 
     /// What a model folder must hold so that the network can be built again.
     fn config(&self) -> NetworkConfig;

@@ -91,7 +91,7 @@ impl Case {
     }
 
     fn run(&self, weights: &ct_model::Weights, x: &Value, c_noise: &Value) -> Value {
-        let input = Input { x, c_noise, class_labels: None, dropout: None };
+        let input = Input { x, c_noise, class_labels: None, dropout: None, extra_embedding: None };
         self.network.forward(weights, &input).unwrap()
     }
 

@@ -4,6 +4,7 @@
 //! weights.safetensors      the weights as they are
 //! target.safetensors       the teacher's, where it is an average
 //! optimizer.safetensors    moments of the gradients
+//! augment.safetensors      the matrix that embeds labels of augmentation and its moments, where images are augmented
 //! log_variance.safetensors learned weights of the noise levels and their moments, where they are learned
 //! ema-0.999/               one model folder for each average, ready to be sampled
 //! state.json               format version, counters, and the checksum of every other file; written last
@@ -19,6 +20,7 @@ use ct_model::{ParamLayout, Params};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::augment::Augmentation;
 use crate::log_variance::LogVariance;
 use crate::{Average, Error, Result, Trainer};
 
@@ -29,6 +31,7 @@ const STATE: &str = "state.json";
 const WEIGHTS: &str = "weights.safetensors";
 const TARGET: &str = "target.safetensors";
 const OPTIMIZER: &str = "optimizer.safetensors";
+const AUGMENT: &str = "augment.safetensors";
 const LOG_VARIANCE: &str = "log_variance.safetensors";
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -56,9 +59,12 @@ pub fn write_checkpoint(dir: &Path, trainer: &Trainer, card: &Card) -> Result<()
     if let Some(target) = &trainer.target {
         folder::write_tensors(&dir.join(TARGET), target.iter())?;
     }
-    let moments: Vec<(String, &Tensor)> = trainer.optimizer.state().collect();
-    let moments = moments.iter().map(|(name, tensor)| (name.as_str(), *tensor));
-    folder::write_tensors(&dir.join(OPTIMIZER), moments)?;
+    write_named(&dir.join(OPTIMIZER), &trainer.optimizer.state().collect::<Vec<_>>())?;
+    if let Some(augmentation) = &trainer.augmentation {
+        let (params, optimizer) = augmentation.state();
+        let weights = params.iter().map(|(name, tensor)| (name.to_owned(), tensor));
+        write_named(&dir.join(AUGMENT), &weights.chain(optimizer.state()).collect::<Vec<_>>())?;
+    }
     if let Some(learned) = &trainer.log_variance {
         folder::write_tensors(&dir.join(LOG_VARIANCE), learned.state().into_iter())?;
     }
@@ -86,6 +92,11 @@ pub fn write_checkpoint(dir: &Path, trainer: &Trainer, card: &Card) -> Result<()
     Ok(folder::write_file(&dir.join(STATE), (json + "\n").as_bytes())?)
 }
 
+fn write_named(path: &Path, tensors: &[(String, &Tensor)]) -> Result<()> {
+    let tensors = tensors.iter().map(|(name, tensor)| (name.as_str(), *tensor));
+    Ok(folder::write_tensors(path, tensors)?)
+}
+
 /// Puts `trainer`, built with the same network and settings, into the state that the folder `dir` holds.
 ///
 /// # Errors
@@ -111,6 +122,10 @@ pub fn read_checkpoint(dir: &Path, trainer: &mut Trainer) -> Result<()> {
         .iter()
         .map(|average| params(&format!("{}/{}", average.name(), folder::WEIGHTS)))
         .collect::<Result<Vec<_>>>()?;
+    let augment = match &trainer.augmentation {
+        Some(augmentation) => Some(augment_state(&dir.join(AUGMENT), augmentation, read(AUGMENT)?)?),
+        None => None,
+    };
     let log_variance = match &trainer.log_variance {
         Some(learned) => Some(log_variance_state(&dir.join(LOG_VARIANCE), learned, read(LOG_VARIANCE)?)?),
         None => None,
@@ -126,6 +141,9 @@ pub fn read_checkpoint(dir: &Path, trainer: &mut Trainer) -> Result<()> {
     trainer.params = weights;
     trainer.target = target;
     trainer.optimizer.set_state(mean, mean_square);
+    if let (Some(augmentation), Some([params, mean, mean_square])) = (&mut trainer.augmentation, augment) {
+        augmentation.set_state(params, mean, mean_square);
+    }
     if let (Some(learned), Some(state)) = (&mut trainer.log_variance, log_variance) {
         learned.set_state(state);
     }
@@ -145,6 +163,12 @@ fn check_settings(dir: &Path, state: &State, trainer: &Trainer) -> Result<()> {
             "the run keeps the averages {kept}: train.ema and train.ema_power cannot change in its midst"
         );
         return Err(damaged(dir, &reason));
+    }
+    if trainer.augmentation.is_some() != state.sha256.contains_key(AUGMENT) {
+        return Err(damaged(
+            dir,
+            "train.augment.probability cannot become 0, or more than 0, in the midst of a run",
+        ));
     }
     if trainer.log_variance.is_some() != state.sha256.contains_key(LOG_VARIANCE) {
         return Err(damaged(dir, "train.learned_weighting cannot change in the midst of a run"));
@@ -229,6 +253,19 @@ fn split_moments(tensors: HashMap<String, Tensor>) -> (HashMap<String, Tensor>, 
         means.into_iter().map(strip("mean.")).collect(),
         squares.into_iter().map(strip("mean_square.")).collect(),
     )
+}
+
+/// The weights of an augmentation's matrix and their moments.
+fn augment_state(
+    path: &Path,
+    augmentation: &Augmentation,
+    tensors: HashMap<String, Tensor>,
+) -> Result<[Params; 3]> {
+    let layout = augmentation.state().0.layout();
+    let (moments, weights): (HashMap<_, _>, HashMap<_, _>) =
+        tensors.into_iter().partition(|(name, _)| name.starts_with("mean"));
+    let (mean, mean_square) = split_moments(moments);
+    Ok([fit(layout, path, weights)?, fit(layout, path, mean)?, fit(layout, path, mean_square)?])
 }
 
 /// The tensors of a [`LogVariance`], in the order of its state.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use ct_model::Activations;
 use serde::{Deserialize, Serialize};
 
+use crate::augment::AugmentSettings;
 use crate::recipe::{
     CdConfig, CtConfig, DiffusionConfig, EctConfig, IctConfig, Recipe, ScmConfig, TcmConfig,
 };
@@ -101,6 +102,8 @@ pub struct TrainConfig {
     pub learned_weighting: bool,
     /// Probability that the label of a sample is hidden, so that samples can be guided; for models with classes.
     pub label_dropout: f64,
+    /// How often images are augmented; the network is told how.
+    pub augment: AugmentSettings,
     /// Settings of the denoiser.
     pub diffusion: DiffusionConfig,
     /// Settings of consistency training.
@@ -143,6 +146,7 @@ impl Default for TrainConfig {
             ema_power: Vec::new(),
             learned_weighting: false,
             label_dropout: 0.0,
+            augment: AugmentSettings::default(),
             diffusion: DiffusionConfig::default(),
             ct: CtConfig::default(),
             ict: IctConfig::default(),

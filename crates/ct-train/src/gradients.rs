@@ -8,17 +8,26 @@ use crate::Result;
 #[derive(Debug)]
 pub struct Gradients {
     tensors: Vec<Option<Tensor>>,
-    /// That by the learned weights of the noise levels, which are not part of the network.
-    by_log_variance: Option<Tensor>,
+    /// Those by what is trained beside the network and is no part of it.
+    beside: Beside,
+}
+
+/// Gradients by what is trained beside the network.
+#[derive(Debug, Default)]
+pub(crate) struct Beside {
+    /// By the learned weights of the noise levels.
+    pub(crate) log_variance: Option<Tensor>,
+    /// By the matrix that embeds labels of augmentation.
+    pub(crate) augment: Option<Tensor>,
 }
 
 impl Gradients {
-    pub(crate) fn new(tensors: Vec<Option<Tensor>>, by_log_variance: Option<Tensor>) -> Self {
-        Self { tensors, by_log_variance }
+    pub(crate) fn new(tensors: Vec<Option<Tensor>>, beside: Beside) -> Self {
+        Self { tensors, beside }
     }
 
-    pub(crate) fn by_log_variance(&self) -> Option<&Tensor> {
-        self.by_log_variance.as_ref()
+    pub(crate) fn into_beside(self) -> Beside {
+        self.beside
     }
 
     /// One gradient for each parameter.
@@ -30,8 +39,11 @@ impl Gradients {
     ///
     /// Two gradients may share their memory, so that nothing is added in place.
     pub(crate) fn add(&mut self, other: Self) -> Result<()> {
-        let extra = std::iter::once((&mut self.by_log_variance, other.by_log_variance));
-        for (sum, part) in self.tensors.iter_mut().zip(other.tensors).chain(extra) {
+        let beside = [
+            (&mut self.beside.log_variance, other.beside.log_variance),
+            (&mut self.beside.augment, other.beside.augment),
+        ];
+        for (sum, part) in self.tensors.iter_mut().zip(other.tensors).chain(beside) {
             *sum = match (sum.take(), part) {
                 (Some(sum), Some(part)) => Some((sum + part)?),
                 (sum, part) => sum.or(part),

@@ -6,6 +6,7 @@
 //! - A [`RunFolder`] keeps the state on disk, so that a run survives being killed at any moment.
 //! - [`run`] makes steps until the end and tells an [`Observer`] of each.
 
+mod augment;
 mod average;
 mod checkpoint;
 mod config;
@@ -22,6 +23,7 @@ mod run_folder;
 mod teacher;
 mod trainer;
 
+pub use augment::AugmentSettings;
 pub use average::Average;
 pub use checkpoint::{STATE_VERSION, first_average, read_checkpoint, write_checkpoint};
 pub use config::{LossKind, LrSchedule, OptimizerKind, TrainConfig};

@@ -3,8 +3,8 @@
 //! Song et al. 2023, algorithms 2 and 3; what the recipes fill in is in [`objective`](crate::Objective).
 
 use candle_core::Tensor;
-use ct_kernels::Value;
-use ct_model::{Dropout, Input, Network, Weights, consistency_function};
+use ct_kernels::{Value, linear};
+use ct_model::{Conditions, Dropout, Network, Weights, consistency_function};
 use ct_schedule::Preconditioning;
 
 use crate::teacher::scale_rows;
@@ -21,6 +21,8 @@ pub struct Examples {
     pub pairs: Vec<Pair>,
     /// Label of each sample, if the network knows classes.
     pub labels: Option<Vec<u32>>,
+    /// How each image was augmented, if some are: `[B, 9]`.
+    pub augment_labels: Option<Tensor>,
     /// Number of each image, counted over the whole run: the key of its dropout masks.
     pub images: Vec<u64>,
 }
@@ -48,6 +50,7 @@ impl Examples {
             x0: select_rows(&self.x0, rows)?,
             noise: select_rows(&self.noise, rows)?,
             pairs: rows.iter().map(|&row| self.pairs[row]).collect(),
+            augment_labels: self.augment_labels.as_ref().map(|x| select_rows(x, rows)).transpose()?,
             labels: self.labels.as_ref().map(|labels| rows.iter().map(|&row| labels[row]).collect()),
             images: rows.iter().map(|&row| self.images[row]).collect(),
         })
@@ -61,6 +64,8 @@ pub struct Training<'a> {
     pub network: &'a dyn Network,
     /// How its output becomes an estimate.
     pub preconditioning: Preconditioning,
+    /// What embeds the labels of augmentation, if images are augmented: `[E, 9]`.
+    pub augment_weight: Option<&'a Value>,
     /// Seed of the dropout masks.
     pub seed: u64,
 }
@@ -71,10 +76,10 @@ impl Training<'_> {
     /// # Errors
     /// Shapes, labels or noise levels that the network does not take.
     pub fn f(&self, weights: &Weights, examples: &Examples, x: &Tensor, sigma: &[f64]) -> Result<Value> {
-        let labels = examples.labels.as_deref();
-        let dropout = Some(Dropout { seed: self.seed, images: &examples.images });
-        let x = Value::from(x);
-        Ok(consistency_function(self.network, weights, &self.preconditioning, &x, sigma, labels, dropout)?)
+        let extra = self.extra_embedding(examples)?;
+        let conditions = self.conditions(examples, extra.as_ref());
+        let (preconditioning, x) = (&self.preconditioning, Value::from(x));
+        Ok(consistency_function(self.network, weights, preconditioning, &x, sigma, &conditions)?)
     }
 
     /// The network itself on an input that is already scaled, with the same dropout masks in every call.
@@ -82,9 +87,23 @@ impl Training<'_> {
     /// # Errors
     /// Shapes or labels that the network does not take.
     pub fn raw(&self, weights: &Weights, examples: &Examples, x: &Value, c_noise: &Value) -> Result<Value> {
-        let class_labels = examples.labels.as_deref();
-        let dropout = Some(Dropout { seed: self.seed, images: &examples.images });
-        Ok(self.network.forward(weights, &Input { x, c_noise, class_labels, dropout })?)
+        let extra = self.extra_embedding(examples)?;
+        Ok(self.network.forward(weights, &self.conditions(examples, extra.as_ref()).input(x, c_noise))?)
+    }
+
+    fn conditions<'b>(&self, examples: &'b Examples, extra_embedding: Option<&'b Value>) -> Conditions<'b> {
+        Conditions {
+            class_labels: examples.labels.as_deref(),
+            dropout: Some(Dropout { seed: self.seed, images: &examples.images }),
+            extra_embedding,
+        }
+    }
+
+    fn extra_embedding(&self, examples: &Examples) -> Result<Option<Value>> {
+        let (Some(labels), Some(weight)) = (&examples.augment_labels, self.augment_weight) else {
+            return Ok(None);
+        };
+        Ok(Some(linear(&Value::from(labels), weight, None)?))
     }
 
     /// What the student should say at the larger noise level, without a gradient:

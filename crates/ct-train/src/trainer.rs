@@ -4,13 +4,15 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use candle_core::{DType, Device, Tensor};
-use ct_data::{Batches, Dataset};
+use ct_data::{Batches, Dataset, augment_batch};
 use ct_kernels::{Tape, Value};
 use ct_model::{ConsistencyModel, Network, NoiseRange, Parameterization, Params, normal};
 use ct_random::{Purpose, Stream};
 use ct_schedule::{Decay, LearningRate, Preconditioning};
 
+use crate::augment::Augmentation;
 use crate::average::{self, Average};
+use crate::gradients::Beside;
 use crate::log_variance::LogVariance;
 use crate::loss::Loss;
 use crate::objective::{self, Ingredients, Objective, Target};
@@ -40,6 +42,7 @@ pub struct Trainer {
     pub(crate) averages: Vec<Average>,
     pub(crate) optimizer: Optimizer,
     pub(crate) log_variance: Option<LogVariance>,
+    pub(crate) augmentation: Option<Augmentation>,
     pub(crate) step: u64,
     pub(crate) images_seen: u64,
 }
@@ -145,6 +148,7 @@ impl Trainer {
         };
         let averages = Average::all(&config, &params)?;
         let optimizer = Optimizer::new(&config, &params)?;
+        let augmentation = Augmentation::new(&config, &*network)?;
         let log_variance = config.learned_weighting.then(|| LogVariance::new(seed)).transpose()?;
         Ok(Self {
             preconditioning: parameterization.preconditioning(&range)?,
@@ -164,6 +168,7 @@ impl Trainer {
             averages,
             optimizer,
             log_variance,
+            augmentation,
             step: 0,
             images_seen: 0,
         })
@@ -180,7 +185,7 @@ impl Trainer {
         gradients.clip(grad_norm, self.config.max_grad_norm)?;
         let lr = self.learning_rate.at(step, self.config.steps);
         self.optimizer.step(&self.params, &gradients, lr, step + 1)?;
-        self.update_log_variance(&gradients)?;
+        self.update_beside(gradients, lr)?;
         self.update_averages()?;
         self.step += 1;
         self.images_seen += self.config.batch_size as u64;
@@ -216,20 +221,30 @@ impl Trainer {
     /// Loss and gradients of the part of a batch that begins with image `first_image`, as its share of the batch's mean.
     fn part(&self, first_image: u64) -> Result<(f64, Gradients)> {
         let examples = self.draw(first_image)?;
-        let training =
-            Training { network: &*self.network, preconditioning: self.preconditioning, seed: self.seed };
+        let augment_weight = self.augmentation.as_ref().map(Augmentation::constant);
+        let training = self.training(augment_weight.as_ref());
         let teacher = self.target.as_ref().unwrap_or(&self.params).constants();
         let target = self.objective.target(self.step, &training, &teacher, &examples)?;
         let tape = Tape::new();
         let student = self.params.watched(&tape).with_activations(self.config.activations());
-        let estimate = self.objective.estimate(&training, &student, &examples)?;
-        let (weights, offset, by_log_variance) = self.weights(&examples, &estimate, &target)?;
+        let augment_weight = self.augmentation.as_ref().map(|augmentation| augmentation.watched(&tape));
+        let estimate =
+            self.objective.estimate(&self.training(augment_weight.as_ref()), &student, &examples)?;
+        let (weights, offset, log_variance) = self.weights(&examples, &estimate, &target)?;
         let loss = self.loss.of(self.objective.difference(self.step), &estimate, &target, &weights)?;
 
         let value = loss.tensor().to_dtype(DType::F64)?.to_scalar::<f64>()?;
         let mut gradients = tape.backward(&loss)?;
-        let leaves = (0..self.params.layout().len()).map(|idx| gradients.take(idx)).collect();
-        Ok((value + offset, Gradients::new(leaves, by_log_variance)))
+        let num_params = self.params.layout().len();
+        let leaves = (0..num_params).map(|idx| gradients.take(idx)).collect();
+        let augment = self.augmentation.as_ref().and_then(|_| gradients.take(num_params));
+        Ok((value + offset, Gradients::new(leaves, Beside { log_variance, augment })))
+    }
+
+    /// The network in training.
+    fn training<'a>(&'a self, augment_weight: Option<&'a Value>) -> Training<'a> {
+        let Self { network, preconditioning, seed, .. } = self;
+        Training { network: &**network, preconditioning: *preconditioning, augment_weight, seed: *seed }
     }
 
     /// The weight of each sample, what the loss has beside the weighted differences, and the gradient of learned weights.
@@ -277,7 +292,14 @@ impl Trainer {
         )?;
         let is_conditional = self.network.num_classes().is_some();
         let labels = batch.labels.filter(|_| is_conditional).map(|labels| self.hide_some(labels, &images));
-        Ok(Examples { x0: batch.x, noise, pairs, labels, images })
+        let (x0, augment_labels) = match &self.augmentation {
+            Some(Augmentation { config, .. }) => {
+                let (x0, labels) = augment_batch(&batch.x, config, self.seed, &images)?;
+                (x0, Some(labels))
+            }
+            None => (batch.x, None),
+        };
+        Ok(Examples { x0, noise, pairs, labels, augment_labels, images })
     }
 
     /// Labels, of which some stand for no class in particular.
@@ -292,11 +314,17 @@ impl Trainer {
         labels
     }
 
-    fn update_log_variance(&self, gradients: &Gradients) -> Result<()> {
-        match (&self.log_variance, gradients.by_log_variance()) {
-            (Some(learned), Some(gradient)) => learned.step(gradient, self.step + 1),
-            _ => Ok(()),
+    /// Moves what is trained beside the network.
+    fn update_beside(&self, gradients: Gradients, lr: f64) -> Result<()> {
+        let Beside { log_variance, augment } = gradients.into_beside();
+        if let (Some(learned), Some(gradient)) = (&self.log_variance, log_variance) {
+            learned.step(&gradient, self.step + 1)?;
         }
+        if let Some(augmentation) = &self.augmentation {
+            let gradients = Gradients::new(vec![augment], Beside::default());
+            augmentation.step(&gradients, lr, self.step + 1)?;
+        }
+        Ok(())
     }
 
     fn update_averages(&self) -> Result<()> {

@@ -6,7 +6,8 @@ use serde::{Deserializer, forward_to_deserialize_any};
 
 use ct_model::{MlpConfig, UNet2DConfig};
 use ct_train::{
-    CdConfig, CtConfig, DiffusionConfig, EctConfig, IctConfig, ScmConfig, TcmConfig, TrainConfig,
+    AugmentSettings, CdConfig, CtConfig, DiffusionConfig, EctConfig, IctConfig, ScmConfig, TcmConfig,
+    TrainConfig,
 };
 
 use super::suggest::nearest;
@@ -16,7 +17,7 @@ use super::{
 };
 
 /// The sections of a configuration, each with its keys; the first is the top.
-fn sections() -> [(&'static str, &'static [&'static str]); 19] {
+fn sections() -> [(&'static str, &'static [&'static str]); 20] {
     [
         ("", fields_of::<Config>()),
         ("data", fields_of::<DataConfig>()),
@@ -26,6 +27,7 @@ fn sections() -> [(&'static str, &'static [&'static str]); 19] {
         ("init", fields_of::<InitConfig>()),
         ("noise", fields_of::<NoiseConfig>()),
         ("train", fields_of::<TrainConfig>()),
+        ("train.augment", fields_of::<AugmentSettings>()),
         ("train.diffusion", fields_of::<DiffusionConfig>()),
         ("train.ct", fields_of::<CtConfig>()),
         ("train.ict", fields_of::<IctConfig>()),

@@ -77,6 +77,9 @@ impl Conditioning {
             }
             None => {}
         }
+        if let Some(extra) = input.extra_embedding {
+            embedding = ops::add(&embedding, extra)?;
+        }
         Ok(ops::silu(&embedding)?)
     }
 

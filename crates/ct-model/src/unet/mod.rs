@@ -135,6 +135,10 @@ impl Network for UNet2D {
         self.config.num_class_embeds
     }
 
+    fn embedding_dim(&self) -> Option<usize> {
+        Some(self.config.embedding_dim())
+    }
+
     fn config(&self) -> NetworkConfig {
         self.config.clone().into()
     }

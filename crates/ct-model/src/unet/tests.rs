@@ -48,7 +48,10 @@ fn check(config: &NetworkConfig, c_noise: [f64; BATCH]) -> Result<()> {
     let labels = network.num_classes().map(|_| [1, 0]);
     let run = |weights: &Weights, x: Value, c_noise: Value| {
         let class_labels = labels.as_ref().map(|labels| &labels[..]);
-        network.forward(weights, &Input { x: &x, c_noise: &c_noise, class_labels, dropout: None })
+        network.forward(
+            weights,
+            &Input { x: &x, c_noise: &c_noise, class_labels, dropout: None, extra_embedding: None },
+        )
     };
     let moved = |step: f64| -> Result<Vec<f64>> {
         let (x, t) = ((&x + (&x_dot * step)?)?, (&t + (&t_dot * step)?)?);

@@ -30,7 +30,8 @@ impl Case {
     }
 
     fn forward(&self, weights: &ct_model::Weights, x: &Value, c_noise: &Value) -> Value {
-        let input = Input { x, c_noise, class_labels: self.labels.as_deref(), dropout: None };
+        let input =
+            Input { x, c_noise, class_labels: self.labels.as_deref(), dropout: None, extra_embedding: None };
         self.network.forward(weights, &input).unwrap()
     }
 

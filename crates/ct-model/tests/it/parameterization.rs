@@ -61,8 +61,13 @@ fn dropout_masks_belong_to_the_image() {
         let x = Tensor::cat(&vec![&x; images.len()], 0).unwrap();
         let c_noise = Tensor::zeros(images.len(), x.dtype(), &Device::Cpu).unwrap();
         let dropout = seed.map(|seed| Dropout { seed, images });
-        let input =
-            Input { x: &Value::from(&x), c_noise: &Value::from(c_noise), class_labels: None, dropout };
+        let input = Input {
+            x: &Value::from(&x),
+            c_noise: &Value::from(c_noise),
+            class_labels: None,
+            dropout,
+            extra_embedding: None,
+        };
         model.network().forward(&model.params().constants(), &input).unwrap().tensor().clone()
     };
     let both = run(&[4, 9], Some(0));

@@ -3,7 +3,7 @@
 use candle_core::{Device, Tensor};
 use ct_kernels::{Metric, Tape, Value, distance};
 use ct_model::{
-    Activations, Dropout, MlpConfig, NetworkConfig, NoiseRange, Parameterization, ResampleKind,
+    Activations, Conditions, Dropout, MlpConfig, NetworkConfig, NoiseRange, Parameterization, ResampleKind,
     TimeScaleShift, UNet2DConfig, consistency_function, normal,
 };
 use ct_random::Purpose;
@@ -31,8 +31,11 @@ fn run(config: &NetworkConfig, activations: Activations) -> (Vec<u32>, Vec<Optio
         &Parameterization::Consistency.preconditioning(&range).unwrap(),
         &Value::from(draw(0)),
         &[0.01, 0.5, 20.0].repeat(BATCH / 3),
-        labels.as_ref().map(|labels| &labels[..]),
-        Some(Dropout { seed: 4, images: &images }),
+        &Conditions {
+            class_labels: labels.as_ref().map(|labels| &labels[..]),
+            dropout: Some(Dropout { seed: 4, images: &images }),
+            extra_embedding: None,
+        },
     )
     .unwrap();
     let loss = distance(&f, &draw(1), Metric::L2, &[1.0, 0.5, 2.0].repeat(BATCH / 3)).unwrap();

@@ -80,7 +80,7 @@ fn range(golden: &Golden) -> NoiseRange {
 fn examples(golden: &Golden, case: &str, pairs: Vec<Pair>) -> Examples {
     let images = (0..pairs.len() as u64).collect();
     let [x0, noise] = ["x0", "z"].map(|key| golden.f32(&format!("{case}.{key}")));
-    Examples { x0, noise, pairs, labels: None, images }
+    Examples { x0, noise, pairs, labels: None, augment_labels: None, images }
 }
 
 /// The recorded noise levels and weights of a case.
@@ -141,7 +141,7 @@ fn check(case: &str, teacher: &str, metric: Metric) {
     let golden = Golden::read("losses");
     let (network, range) = (TwoLayers::new(1e-3), range(&golden));
     let preconditioning = Parameterization::Consistency.preconditioning(&range).unwrap();
-    let training = Training { network: &network, preconditioning, seed: 0 };
+    let training = Training { network: &network, preconditioning, augment_weight: None, seed: 0 };
     let examples = examples(&golden, case, pairs(&golden, case));
     let (student, teacher) = (network.params(&golden, "student"), network.params(&golden, teacher));
     let target = compare(&golden, case, &Recorded(metric), &training, [&student, &teacher], &examples);
@@ -162,7 +162,7 @@ fn check_scm(case: &str, distilled: bool) {
     let golden = Golden::read("losses");
     let (network, range) = (TwoLayers::new(1.0), range(&golden));
     let preconditioning = Parameterization::Trigflow.preconditioning(&range).unwrap();
-    let training = Training { network: &network, preconditioning, seed: 0 };
+    let training = Training { network: &network, preconditioning, augment_weight: None, seed: 0 };
     // At step 3 of 10 the tangent's warm-up is at the recorded 0.3.
     let config = ScmConfig { tangent_warmup_steps: 10, ..ScmConfig::default() };
     let objective = if distilled {
@@ -216,7 +216,7 @@ fn cd_with_a_heun_step_of_the_teacher() {
     let golden = Golden::read("losses");
     let (network, range) = (TwoLayers::new(1e-3), range(&golden));
     let preconditioning = Parameterization::Consistency.preconditioning(&range).unwrap();
-    let training = Training { network: &network, preconditioning, seed: 0 };
+    let training = Training { network: &network, preconditioning, augment_weight: None, seed: 0 };
     let teacher = teacher(&golden, 1e-3, Parameterization::Edm);
     let objective = Cd::new(&CdConfig::default(), range, teacher, Difference::SQUARES).unwrap();
     let examples = examples(&golden, "cd_l2", pairs(&golden, "cd_l2"));
