@@ -224,6 +224,26 @@ pub enum Error {
         len: usize,
     },
 
+    /// A setting of the augmentation that is no chance.
+    #[error("augmentation: {name} = {value}, expected {expected}")]
+    AugmentSetting {
+        /// Name of the setting.
+        name: &'static str,
+        /// Its value.
+        value: f64,
+        /// What is possible.
+        expected: &'static str,
+    },
+
+    /// Values that are no image of the shape that was named, or no batch with a number for each image.
+    #[error("augmentation: expected {expected}, got {got}")]
+    AugmentShape {
+        /// What was expected.
+        expected: String,
+        /// What came.
+        got: String,
+    },
+
     /// A tensor could not be made or moved.
     #[error("tensor operation failed")]
     Candle(#[from] candle_core::Error),

@@ -35,6 +35,7 @@
 //! # Ok::<(), ct_data::Error>(())
 //! ```
 
+mod augment;
 mod batches;
 mod cifar10;
 mod dataset;
@@ -48,6 +49,7 @@ mod source;
 mod suggest;
 mod toy;
 
+pub use augment::{AUGMENT_LABELS, AugmentConfig, augment, augment_batch};
 pub use batches::{Batch, Batches};
 pub use dataset::{Dataset, Skipped};
 pub use error::{Error, Result};

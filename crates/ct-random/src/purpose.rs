@@ -28,4 +28,6 @@ pub enum Purpose {
     Eval = 9,
     /// Noise of editing.
     Edit = 10,
+    /// Augmentation of training samples; `index` is the number of the image.
+    Augment = 11,
 }

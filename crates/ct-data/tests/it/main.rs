@@ -8,6 +8,7 @@
     reason = "tests: values are compared exactly or turned back into the bytes that they came from; helpers may panic"
 )]
 
+mod augmentation;
 mod batches;
 mod cifar10;
 mod digits;
