@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
-use crate::commands::{eval, forward, inspect, sample, train};
+use crate::commands::{ema, eval, forward, inspect, sample, train};
 use crate::global::Global;
 use crate::{device, logging, mistake, terminal};
 
@@ -31,6 +31,7 @@ enum Command {
     Eval(eval::Args),
     Forward(forward::Args),
     Inspect(inspect::Args),
+    Ema(ema::Args),
 }
 
 /// Does what the command line asks for.
@@ -65,6 +66,7 @@ fn run(cli: &Cli) -> Result<ExitCode> {
         Command::Eval(args) => eval::run(args, &cli.global),
         Command::Forward(args) => forward::run(args, &cli.global),
         Command::Inspect(args) => inspect::run(args),
+        Command::Ema(args) => ema::run(args),
     }
 }
 

@@ -10,9 +10,7 @@ use candle_core::{Device, Tensor};
 use ct_kernels::{self as ops, Value};
 use ct_schedule::{Coefficients, Preconditioning};
 
-use crate::{
-    Denoiser, Dropout, Error, Input, Network, NoiseRange, Parameterization, Params, Result, Weights,
-};
+use crate::{Conditions, Denoiser, Error, Network, NoiseRange, Parameterization, Params, Result, Weights};
 
 /// f(x, sigma) as a differentiable function of the weights.
 ///

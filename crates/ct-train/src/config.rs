@@ -97,6 +97,8 @@ pub struct TrainConfig {
     pub ema_warmup: bool,
     /// Averages with a power-function profile, each given by its relative width (Karras et al. 2024).
     pub ema_power: Vec<f64>,
+    /// Steps between two snapshots of these, from which `ct ema` makes averages of other widths. No snapshots if absent.
+    pub snapshot_steps: Option<u64>,
     /// Whether the weight of a noise level is learned: the loss of each is divided by its own expected size
     /// (Karras et al. 2024, section 2.1 and appendix B.1; the adaptive weighting of Lu & Song 2024).
     pub learned_weighting: bool,
@@ -144,6 +146,7 @@ impl Default for TrainConfig {
             ema: vec![0.999],
             ema_warmup: true,
             ema_power: Vec::new(),
+            snapshot_steps: None,
             learned_weighting: false,
             label_dropout: 0.0,
             augment: AugmentSettings::default(),
@@ -221,6 +224,11 @@ impl TrainConfig {
             ("train.scm.guidance", self.scm.guidance),
         ] {
             check(value >= 0.0 && value.is_finite(), key, value.to_string(), "finite, at least 0")?;
+        }
+        if let Some(steps) = self.snapshot_steps {
+            let fits = steps > 0 && !self.ema_power.is_empty();
+            let range = "at least 1, with at least one width in train.ema_power";
+            check(fits, "train.snapshot_steps", steps.to_string(), range)?;
         }
         let averages = self.ema.len() + self.ema_power.len();
         check(averages > 0, "train.ema", "[]".to_owned(), "at least one average, here or in train.ema_power")

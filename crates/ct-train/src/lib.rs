@@ -4,6 +4,7 @@
 //!   every recipe of the family is one of them.
 //! - The [`Trainer`] holds the state of a run and makes its steps.
 //! - A [`RunFolder`] keeps the state on disk, so that a run survives being killed at any moment.
+//! - A [`Snapshot`] keeps power-function averages, from which [`reconstruct`] makes one of another length.
 //! - [`run`] makes steps until the end and tells an [`Observer`] of each.
 
 mod augment;
@@ -20,6 +21,7 @@ mod passes;
 mod recipe;
 mod run;
 mod run_folder;
+mod snapshot;
 mod teacher;
 mod trainer;
 
@@ -39,5 +41,6 @@ pub use recipe::{
 };
 pub use run::{Flow, Observer, Outcome, run};
 pub use run_folder::RunFolder;
+pub use snapshot::{Reconstruction, SNAPSHOT_VERSION, Snapshot, reconstruct};
 pub use teacher::{GaussianTeacher, Guided, Teacher, ode_step};
 pub use trainer::{Parts, StepReport, Trainer};
