@@ -101,7 +101,8 @@ impl fmt::Display for Evaluation {
 }
 
 fn number(figure: &Figure) -> String {
-    match figure.std {
+    // With one subset there is no spread.
+    match figure.std.filter(|&std| std > 0.0) {
         Some(std) => format!("{:.5} ± {std:.5}", figure.value),
         None => format!("{:.4}", figure.value),
     }
