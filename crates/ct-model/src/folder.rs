@@ -145,10 +145,6 @@ impl Default for SchedulerConfig {
 /// A file cannot be written; the error names it.
 pub fn save(dir: &Path, model: &ConsistencyModel, card: &Card) -> Result<()> {
     let config = model.network().config();
-    let library = match config {
-        NetworkConfig::UNet2D(_) => "diffusers",
-        NetworkConfig::Mlp(_) => "ct_model",
-    };
     let scheduler = SchedulerConfig::new(model.noise_range(), model.parameterization());
     let (pipeline, scheduler_library) = match model.parameterization() {
         Parameterization::Consistency => ("ConsistencyModelPipeline", "diffusers"),
@@ -159,7 +155,7 @@ pub fn save(dir: &Path, model: &ConsistencyModel, card: &Card) -> Result<()> {
         "_class_name": pipeline,
         "_diffusers_version": DIFFUSERS_VERSION,
         "scheduler": [scheduler_library, scheduler.class_name],
-        "unet": [library, config.class_name()],
+        "unet": [config.library(), config.class_name()],
     });
     write_json(&dir.join(SCHEDULER), &with_version(&scheduler))?;
     write_json(&dir.join(CONFIG), &with_version(&config))?;

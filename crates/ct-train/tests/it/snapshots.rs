@@ -88,7 +88,7 @@ fn an_average_that_was_not_kept_is_made_of_those_that_were() {
         let way = distance(&expected, &all(reference.params()));
         let error = distance(&got, &expected) / way;
         let of_nearest = distance(&all(other.params()), &expected) / way;
-        assert!(error < 0.03 && error < 0.2 * of_nearest, "{}: {error}, {of_nearest}", average.name());
+        assert!(error < 0.05 && error < 0.2 * of_nearest, "{}: {error}, {of_nearest}", average.name());
     }
     // A width that was kept comes back with the same bits.
     for average in &trainer.averages()[1..] {
