@@ -5,5 +5,8 @@
 mod common;
 mod golden_losses;
 mod golden_optimizers;
+mod golden_peers;
+mod golden_ten_steps;
 mod resume;
 mod training;
+mod two_layers;
