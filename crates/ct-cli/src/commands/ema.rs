@@ -13,7 +13,7 @@ use crate::{output, terminal};
 
 /// Make an average of the weights that the run did not keep, from its snapshots.
 ///
-/// The run must have been trained with train.snapshot_steps and one or better two widths in train.ema_power.
+/// The run must have been trained with `train.snapshot_steps` and one or better two widths in `train.ema_power`.
 /// The width is relative to the length of the training: 0.1 is an average over about the last tenth.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:

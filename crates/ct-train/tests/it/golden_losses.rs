@@ -1,86 +1,22 @@
 //! The loss of each recipe against a float64 reference of our own, on a network that the test brings:
 //! F(u, s) = W2 silu(W1 [u; s] + b1) + b2 with s = `c_noise` / 1000, and s = t in `TrigFlow`.
 
-use std::collections::HashMap;
-use std::sync::Arc;
-
-use candle_core::{Device, Tensor};
-use ct_kernels::{Metric, Tape, Value, concat_channels, distance, linear, reshape, scale, silu};
-use ct_model::{
-    Builder, ConsistencyModel, Init, Input, Network, NetworkConfig, NoiseRange, ParamId, ParamLayout,
-    Parameterization, Params, Weights,
-};
+use candle_core::Tensor;
+use ct_kernels::{Metric, Tape, distance};
+use ct_model::{Parameterization, Params};
 use ct_train::{Cd, CdConfig, Difference, Examples, Objective, Pair, Scm, ScmConfig, Training};
 
 use crate::common::{Golden, assert_close};
+use crate::two_layers::{Recorded, TwoLayers, metric, range, teacher};
 
 /// The step at which objectives are asked.
 const STEP: u64 = 3;
-
-#[derive(Debug)]
-struct TwoLayers {
-    layout: Arc<ParamLayout>,
-    ids: [ParamId; 4],
-    time_scale: f64,
-}
-
-impl TwoLayers {
-    fn new(time_scale: f64) -> Self {
-        let b = Builder::new();
-        let param = |name, shape: &[usize]| b.param(name, shape, Init::Zeros);
-        let ids = [param("W1", &[16, 6]), param("b1", &[16]), param("W2", &[5, 16]), param("b2", &[5])];
-        Self { layout: b.finish(), ids, time_scale }
-    }
-
-    fn params(&self, golden: &Golden, owner: &str) -> Params {
-        let names = ["W1", "b1", "W2", "b2"];
-        let tensors: HashMap<_, _> =
-            names.map(|name| (name.to_owned(), golden.f32(&format!("{owner}.{name}")))).into();
-        Params::from_tensors(&self.layout, tensors, &Device::Cpu).unwrap().unwrap()
-    }
-}
-
-impl Network for TwoLayers {
-    fn layout(&self) -> &Arc<ParamLayout> {
-        &self.layout
-    }
-
-    fn sample_shape(&self) -> &[usize] {
-        &[5]
-    }
-
-    fn num_classes(&self) -> Option<usize> {
-        None
-    }
-
-    fn config(&self) -> NetworkConfig {
-        unreachable!("the test saves no model")
-    }
-
-    fn forward(&self, w: &Weights, input: &Input<'_>) -> ct_model::Result<Value> {
-        let [w1, b1, w2, b2] = self.ids.map(|id| &w[id]);
-        let s = scale(&reshape(input.c_noise, &[input.x.dims()[0], 1])?, self.time_scale)?;
-        let h = silu(&linear(&concat_channels(&[input.x, &s])?, w1, Some(b1))?)?;
-        Ok(linear(&h, w2, Some(b2))?)
-    }
-}
-
-fn range(golden: &Golden) -> NoiseRange {
-    let constants = golden.note("constants");
-    let of = |key: &str| constants[key].as_f64().unwrap();
-    NoiseRange {
-        sigma_min: of("sigma_min"),
-        sigma_max: of("sigma_max"),
-        sigma_data: of("sigma_data"),
-        rho: of("rho"),
-    }
-}
 
 /// The recorded batch of a case, with these noise levels and weights.
 fn examples(golden: &Golden, case: &str, pairs: Vec<Pair>) -> Examples {
     let images = (0..pairs.len() as u64).collect();
     let [x0, noise] = ["x0", "z"].map(|key| golden.f32(&format!("{case}.{key}")));
-    Examples { x0, noise, pairs, labels: None, augment_labels: None, images }
+    Examples { x0, noise, pairs, labels: None, augment_labels: None, augment_labels: None, images }
 }
 
 /// The recorded noise levels and weights of a case.
@@ -106,8 +42,7 @@ fn compare(
     let tape = Tape::new();
     let estimate = objective.estimate(training, &student.watched(&tape), examples).unwrap();
     let weights: Vec<f64> = examples.pairs.iter().map(|pair| pair.weight).collect();
-    let Difference::Values(metric) = objective.difference(STEP) else { panic!("not by values") };
-    let loss = distance(&estimate, &target, metric, &weights).unwrap();
+    let loss = distance(&estimate, &target, metric(objective, STEP), &weights).unwrap();
     let gradients = tape.backward(&loss).unwrap();
 
     let tolerance = golden.note("tolerances")["f32_differences"].as_f64().unwrap();
@@ -117,24 +52,6 @@ fn compare(
         assert_close(param, gradients.leaf(idx).unwrap(), expected, tolerance);
     }
     target
-}
-
-/// Any objective whose target is f at the smaller noise level.
-#[derive(Debug)]
-struct Recorded(Metric);
-
-impl Objective for Recorded {
-    fn pairs(&self, _: u64, _: &[f64]) -> ct_train::Result<Vec<Pair>> {
-        unreachable!("the pairs are recorded")
-    }
-
-    fn difference(&self, _: u64) -> Difference {
-        Difference::Values(self.0)
-    }
-
-    fn describe(&self, _: u64) -> String {
-        String::new()
-    }
 }
 
 fn check(case: &str, teacher: &str, metric: Metric) {
@@ -147,15 +64,6 @@ fn check(case: &str, teacher: &str, metric: Metric) {
     let target = compare(&golden, case, &Recorded(metric), &training, [&student, &teacher], &examples);
     let tolerance = golden.note("tolerances")["f32_estimates"].as_f64().unwrap();
     assert_close("target", &target, golden.get(&format!("{case}.target")), tolerance);
-}
-
-/// The recorded teacher of a distillation, in this parameterization.
-fn teacher(golden: &Golden, time_scale: f64, parameterization: Parameterization) -> Arc<ConsistencyModel> {
-    let network = TwoLayers::new(time_scale);
-    let params = network.params(golden, "teacher");
-    let model =
-        ConsistencyModel::with_parameterization(Arc::new(network), params, range(golden), parameterization);
-    Arc::new(model.unwrap())
 }
 
 fn check_scm(case: &str, distilled: bool) {

@@ -5,6 +5,9 @@
 mod common;
 mod golden_losses;
 mod golden_optimizers;
+mod golden_peers;
+mod golden_ten_steps;
 mod resume;
 mod snapshots;
 mod training;
+mod two_layers;
