@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
-use crate::commands::{forward, inspect, sample, train};
+use crate::commands::{ema, forward, inspect, sample, train};
 use crate::global::Global;
 use crate::{device, logging, mistake, terminal};
 
@@ -29,6 +29,7 @@ enum Command {
     Sample(sample::Args),
     Forward(forward::Args),
     Inspect(inspect::Args),
+    Ema(ema::Args),
 }
 
 /// Does what the command line asks for.
@@ -62,6 +63,7 @@ fn run(cli: &Cli) -> Result<ExitCode> {
         Command::Sample(args) => sample::run(args, &cli.global),
         Command::Forward(args) => forward::run(args, &cli.global),
         Command::Inspect(args) => inspect::run(args),
+        Command::Ema(args) => ema::run(args),
     }
 }
 

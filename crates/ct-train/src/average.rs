@@ -36,6 +36,11 @@ impl Average {
         &self.name
     }
 
+    /// The relative width of an average with a power-function profile; others have none.
+    pub fn sigma_rel(&self) -> Option<f64> {
+        self.profile.sigma_rel()
+    }
+
     /// The averaged weights.
     pub fn params(&self) -> &Params {
         &self.params

@@ -195,7 +195,7 @@ fn checksums(dir: &Path) -> Result<BTreeMap<String, String>> {
     Ok(sums)
 }
 
-fn checksum(path: &Path) -> Result<String> {
+pub(crate) fn checksum(path: &Path) -> Result<String> {
     let bytes = fs::read(path).map_err(|source| Error::Io { path: path.to_path_buf(), source })?;
     Ok(Sha256::digest(&bytes).iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}")))
 }

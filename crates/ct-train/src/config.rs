@@ -109,6 +109,8 @@ pub struct TrainConfig {
     pub ema_warmup: bool,
     /// Averages with a power-function profile, each given by its relative width (Karras et al. 2024).
     pub ema_power: Vec<f64>,
+    /// Steps between two snapshots of these, from which `ct ema` makes averages of other widths. No snapshots if absent.
+    pub snapshot_steps: Option<u64>,
     /// Settings of consistency training.
     pub ct: CtConfig,
     /// Settings of improved consistency training.
@@ -139,6 +141,7 @@ impl Default for TrainConfig {
             ema: vec![0.999],
             ema_warmup: true,
             ema_power: Vec::new(),
+            snapshot_steps: None,
             ct: CtConfig::default(),
             ict: IctConfig::default(),
             ect: EctConfig::default(),
@@ -268,6 +271,11 @@ impl TrainConfig {
         }
         let pretrain = self.ect.pretrain;
         check((0.0..=1.0).contains(&pretrain), "train.ect.pretrain", pretrain.to_string(), "in [0, 1]")?;
+        if let Some(steps) = self.snapshot_steps {
+            let fits = steps > 0 && !self.ema_power.is_empty();
+            let range = "at least 1, with at least one width in train.ema_power";
+            check(fits, "train.snapshot_steps", steps.to_string(), range)?;
+        }
         let averages = self.ema.len() + self.ema_power.len();
         check(averages > 0, "train.ema", "[]".to_owned(), "at least one average, here or in train.ema_power")
     }

@@ -4,6 +4,7 @@
 //!   every recipe of the family is one of them.
 //! - The [`Trainer`] holds the state of a run and makes its steps.
 //! - A [`RunFolder`] keeps the state on disk, so that a run survives being killed at any moment.
+//! - A [`Snapshot`] keeps power-function averages, from which [`reconstruct`] makes one of another length.
 //! - [`run`] makes steps until the end and tells an [`Observer`] of each.
 
 mod average;
@@ -16,6 +17,7 @@ mod objective;
 mod optimizer;
 mod run;
 mod run_folder;
+mod snapshot;
 mod trainer;
 
 pub use average::Average;
@@ -28,4 +30,5 @@ pub use objective::{Ct, Ect, Ict, Objective, Pair, Target};
 pub use optimizer::Optimizer;
 pub use run::{Flow, Observer, Outcome, run};
 pub use run_folder::RunFolder;
+pub use snapshot::{Reconstruction, SNAPSHOT_VERSION, Snapshot, reconstruct};
 pub use trainer::{StepReport, Trainer};

@@ -5,6 +5,7 @@
 //! metrics.jsonl            one line for each reported step
 //! samples/step-*.png       grids from fixed noise
 //! checkpoints/step-*/      the last few checkpoints, each whole or absent
+//! snapshots/step-*/        all snapshots of the power-function averages, each whole or absent
 //! latest                   name of the newest
 //! ```
 
@@ -15,7 +16,8 @@ use std::path::{Path, PathBuf};
 use ct_model::folder::{self, Card};
 
 use crate::checkpoint::{first_average, read_checkpoint, write_checkpoint};
-use crate::{Error, Result, Trainer};
+use crate::snapshot;
+use crate::{Error, Result, Snapshot, Trainer};
 
 const CONFIG: &str = "config.toml";
 const METRICS: &str = "metrics.jsonl";
@@ -99,18 +101,30 @@ impl RunFolder {
             // The same step of the same run: the same bits.
             return self.set_latest(&name);
         }
-        let beside = self.checkpoints().join(format!(".{name}.partial"));
-        remove(&beside)?;
-        write_checkpoint(&beside, trainer, card).inspect_err(|_| {
-            // The first error is the one to tell; the next save removes what is left.
-            let _ = fs::remove_dir_all(&beside);
-        })?;
-        remove(&place)?;
-        fs::rename(&beside, &place).map_err(|source| Error::Io { path: place.clone(), source })?;
-        let checkpoints = self.checkpoints();
-        folder::sync_dir(&checkpoints).map_err(|source| Error::Io { path: checkpoints, source })?;
+        put(&self.checkpoints(), &name, |beside| write_checkpoint(beside, trainer, card))?;
         self.set_latest(&name)?;
         self.forget_all_but(keep)
+    }
+
+    /// Writes a snapshot of the power-function averages. One of the same step is replaced: by the same bits, if nothing was changed.
+    ///
+    /// # Errors
+    /// A disk that cannot be written; the snapshots that are there are left as they are.
+    pub fn save_snapshot(&self, trainer: &Trainer) -> Result<()> {
+        let name = format!("{PREFIX}{:08}", trainer.steps_made());
+        put(&self.snapshots_dir(), &name, |beside| Snapshot::write(beside, trainer))
+    }
+
+    /// All snapshots, oldest first.
+    ///
+    /// # Errors
+    /// There are none, the folder cannot be read, or a snapshot is of a newer format.
+    pub fn snapshots(&self) -> Result<Vec<Snapshot>> {
+        let places = steps_in(&self.snapshots_dir())?;
+        if places.is_empty() {
+            return Err(snapshot::none(&self.path));
+        }
+        places.iter().map(|place| Snapshot::open(place)).collect()
     }
 
     /// Puts `trainer` into the state of the newest checkpoint that is whole, and says which that was.
@@ -124,6 +138,7 @@ impl RunFolder {
             match read_checkpoint(&place, trainer) {
                 Ok(()) => {
                     self.cut_metrics(trainer.steps_made())?;
+                    self.cut_snapshots(trainer.steps_made())?;
                     return Ok(Some(place));
                 }
                 Err(error) => {
@@ -132,7 +147,10 @@ impl RunFolder {
                 }
             }
         }
-        first_error.map_or(Ok(None), Err)
+        match first_error {
+            Some(error) => Err(error),
+            None => self.cut_snapshots(0).map(|()| None),
+        }
     }
 
     /// The model folder of the first average in the newest whole checkpoint.
@@ -158,20 +176,7 @@ impl RunFolder {
     /// # Errors
     /// The folder cannot be read.
     pub fn checkpoint_dirs(&self) -> Result<Vec<PathBuf>> {
-        let folder = self.checkpoints();
-        if !folder.is_dir() {
-            return Ok(Vec::new());
-        }
-        let io = |source| Error::Io { path: folder.clone(), source };
-        let mut places = Vec::new();
-        for entry in fs::read_dir(&folder).map_err(io)? {
-            let entry = entry.map_err(io)?;
-            if entry.file_name().to_string_lossy().starts_with(PREFIX) {
-                places.push(entry.path());
-            }
-        }
-        places.sort();
-        Ok(places)
+        steps_in(&self.checkpoints())
     }
 
     /// Adds one line to the metrics.
@@ -199,6 +204,13 @@ impl RunFolder {
         if kept == text { Ok(()) } else { Ok(folder::write_file(&path, kept.as_bytes())?) }
     }
 
+    /// Drops the snapshots of steps after `step`, which will be made again.
+    fn cut_snapshots(&self, step: u64) -> Result<()> {
+        let last = format!("{PREFIX}{step:08}");
+        let is_later = |place: &&PathBuf| place.file_name().is_some_and(|name| name > last.as_str());
+        steps_in(&self.snapshots_dir())?.iter().filter(is_later).try_for_each(|place| remove(place))
+    }
+
     fn set_latest(&self, name: &str) -> Result<()> {
         Ok(folder::write_file(&self.path.join(LATEST), format!("{name}\n").as_bytes())?)
     }
@@ -212,6 +224,40 @@ impl RunFolder {
     fn checkpoints(&self) -> PathBuf {
         self.path.join("checkpoints")
     }
+
+    fn snapshots_dir(&self) -> PathBuf {
+        self.path.join("snapshots")
+    }
+}
+
+/// The folders in `folder` that are named after a step, oldest first; none if it is not there.
+fn steps_in(folder: &Path) -> Result<Vec<PathBuf>> {
+    if !folder.is_dir() {
+        return Ok(Vec::new());
+    }
+    let io = |source| Error::Io { path: folder.to_path_buf(), source };
+    let mut places = Vec::new();
+    for entry in fs::read_dir(folder).map_err(io)? {
+        let entry = entry.map_err(io)?;
+        if entry.file_name().to_string_lossy().starts_with(PREFIX) {
+            places.push(entry.path());
+        }
+    }
+    places.sort();
+    Ok(places)
+}
+
+/// Puts the folder `name`, which `write` fills, into `parent`: written beside, then renamed.
+fn put(parent: &Path, name: &str, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    let (beside, place) = (parent.join(format!(".{name}.partial")), parent.join(name));
+    remove(&beside)?;
+    write(&beside).inspect_err(|_| {
+        // The first error is the one to tell; the next save removes what is left.
+        let _ = fs::remove_dir_all(&beside);
+    })?;
+    remove(&place)?;
+    fs::rename(&beside, &place).map_err(|source| Error::Io { path: place.clone(), source })?;
+    folder::sync_dir(parent).map_err(|source| Error::Io { path: parent.to_path_buf(), source })
 }
 
 /// Removes a folder, if it is there. It is first renamed, so that what is left of it after a kill is not taken for a checkpoint.

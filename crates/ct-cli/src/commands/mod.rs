@@ -1,5 +1,6 @@
 //! The commands, one file each.
 
+pub(crate) mod ema;
 pub(crate) mod forward;
 pub(crate) mod inspect;
 pub(crate) mod sample;

@@ -90,6 +90,10 @@ impl Observer for Watch<'_> {
         if step.is_multiple_of(self.config.sample.every_steps) {
             self.draw(trainer)?;
         }
+        // Before the checkpoint too: a run that goes on from it has this snapshot behind it.
+        if self.config.train.snapshot_steps.is_some_and(|every| step.is_multiple_of(every)) {
+            self.folder.save_snapshot(trainer)?;
+        }
         if is_due(self.config.checkpoint.every_steps) {
             self.folder.save(trainer, self.card, self.config.checkpoint.keep)?;
             tracing::info!("saved step {step}");

@@ -6,4 +6,5 @@ mod common;
 mod golden_losses;
 mod golden_optimizers;
 mod resume;
+mod snapshots;
 mod training;
