@@ -28,7 +28,7 @@ pub(crate) struct Args {
     /// Width of the average, relative to the length of the training.
     #[arg(long, value_name = "S")]
     sigma_rel: f64,
-    /// The step at which the average ends [default: that of the last snapshot].
+    /// The step at which the average ends, one with a snapshot [default: the last].
     #[arg(long, value_name = "N")]
     step: Option<u64>,
     /// Folder for the model; it must be new or empty.

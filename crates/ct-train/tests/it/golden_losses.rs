@@ -16,7 +16,7 @@ const STEP: u64 = 3;
 fn examples(golden: &Golden, case: &str, pairs: Vec<Pair>) -> Examples {
     let images = (0..pairs.len() as u64).collect();
     let [x0, noise] = ["x0", "z"].map(|key| golden.f32(&format!("{case}.{key}")));
-    Examples { x0, noise, pairs, labels: None, augment_labels: None, augment_labels: None, images }
+    Examples { x0, noise, pairs, labels: None, augment_labels: None, images }
 }
 
 /// The recorded noise levels and weights of a case.
