@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use criterion::{Criterion, SamplingMode, Throughput};
 use ct_model::{NetworkConfig, UNet2DConfig};
-use ct_train::Trainer;
+use ct_train::{Recipe, Trainer};
 
 /// As in `ct`.
 #[global_allocator]
@@ -40,6 +40,7 @@ fn main() {
         .measurement_time(Duration::from_secs(5))
         .configure_from_args();
     steps(&mut criterion);
+    recipes(&mut criterion);
     scaling(&mut criterion);
     criterion.final_summary();
 }
@@ -47,6 +48,19 @@ fn main() {
 fn steps(criterion: &mut Criterion) {
     for &(name, images) in some(&STEPS) {
         measure(criterion, "train_step", name, Throughput::Elements(images), || common::named(name));
+    }
+}
+
+/// What a step with the exact tangent costs beside one with a target at a smaller noise level.
+fn recipes(criterion: &mut Criterion) {
+    let networks = [("unet28", 64), ("unet32", 16)];
+    for &(network, batch) in some(&networks) {
+        let config = common::network(network);
+        for recipe in [Recipe::Ect, Recipe::Sct] {
+            let (name, images) = (format!("{recipe}_{network}_b{batch}"), Throughput::Elements(batch as u64));
+            let make = || common::unet_by(recipe, &config, batch);
+            measure(criterion, "recipe_step", &name, images, make);
+        }
     }
 }
 

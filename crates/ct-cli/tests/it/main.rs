@@ -6,6 +6,7 @@ mod ema;
 mod eval;
 mod forward;
 mod interrupted;
+mod recipes;
 mod sample;
 mod train;
 

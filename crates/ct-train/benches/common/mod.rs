@@ -25,12 +25,13 @@ pub(crate) fn named(name: &str) -> Trainer {
 
 /// A trainer on random images: improved consistency training with `AdamW` and one average of the weights.
 pub(crate) fn unet(config: &UNet2DConfig, batch_size: usize) -> Trainer {
-    let train = TrainConfig {
-        recipe: Recipe::Ict,
-        optimizer: OptimizerKind::Adamw,
-        batch_size,
-        ..Default::default()
-    };
+    unet_by(Recipe::Ict, config, batch_size)
+}
+
+/// The same by another recipe, in the phase that costs most: without a denoising part, and with a noisy target for all samples.
+pub(crate) fn unet_by(recipe: Recipe, config: &UNet2DConfig, batch_size: usize) -> Trainer {
+    let mut train = TrainConfig { recipe, optimizer: OptimizerKind::Adamw, batch_size, ..Default::default() };
+    (train.ect.q, train.ect.stages) = (256.0, 1);
     let network = NetworkConfig::from(config.clone()).build().unwrap();
     let data = random_images(network.sample_shape());
     trainer(network, data, NoiseRange::default(), train)

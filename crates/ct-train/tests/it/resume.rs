@@ -77,6 +77,13 @@ fn ten_steps_are_five_and_five_for_every_recipe() {
 }
 
 #[test]
+fn ten_steps_are_five_and_five_with_what_is_trained_beside_the_network() {
+    let mut config = TrainConfig { learned_weighting: true, ..config(Recipe::Ict) };
+    (config.augment.probability, config.augment.xflip) = (0.5, 1.0);
+    check(|| trainer(small_unet(0.0), digits(), config.clone()));
+}
+
+#[test]
 fn ten_steps_are_five_and_five_with_dropout_parts_and_adamw() {
     let config = TrainConfig {
         micro_batch_size: Some(3),

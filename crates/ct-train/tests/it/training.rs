@@ -1,9 +1,11 @@
 //! The trainer as a whole.
 
 use candle_core::{Device, Tensor};
-use ct_model::{Denoiser, NoiseRange, normal};
+use ct_model::{ConsistencyModel, Denoiser, NoiseRange, Parameterization, normal};
 use ct_random::Purpose;
-use ct_train::{Error, Flow, LossKind, Observer, Outcome, Recipe, StepReport, TrainConfig, Trainer, run};
+use ct_train::{
+    Error, Flow, LossKind, Observer, Outcome, Parts, Recipe, StepReport, TrainConfig, Trainer, run,
+};
 
 use crate::common::{digits, flat, moons, small_mlp, small_unet, trainer};
 
@@ -35,15 +37,124 @@ fn to_nearest(points: &[f64], others: &[f64]) -> f64 {
     points.chunks_exact(2).map(nearest).sum::<f64>() / (points.len() / 2) as f64
 }
 
+/// A trained run, from a model that is there already or from nothing.
+fn trained(config: TrainConfig, parameterization: Parameterization, from: Option<&Trainer>) -> Trainer {
+    let data = moons();
+    let parts = Parts {
+        network: small_mlp(),
+        range: NoiseRange { sigma_min: 0.01, sigma_max: 20.0, sigma_data: data.std(), rho: 7.0 },
+        data,
+        parameterization: Some(parameterization),
+        init: from.map(|from| from.averages()[0].params().clone()),
+        teacher: from.map(|from| from.model().unwrap()),
+        null_label: false,
+        seed: 3,
+        flip: false,
+    };
+    let steps = config.steps;
+    let mut trainer = Trainer::from_parts(parts, config, &Device::Cpu).unwrap();
+    (0..steps).for_each(|_| _ = trainer.step().unwrap());
+    trainer
+}
+
+/// What samples of a network that knows nothing are away from the data.
+fn at_the_start() -> f64 {
+    distance_to_data(&trainer(small_mlp(), moons(), config(Recipe::Ect, 500)))
+}
+
+fn assert_near_the_data(recipe: Recipe, trainer: &Trainer) {
+    let (before, after) = (at_the_start(), distance_to_data(trainer));
+    assert!(after < 0.6 * before, "{recipe}: from {before:.3} to {after:.3}");
+}
+
 #[test]
-fn every_recipe_brings_samples_to_the_data() {
+fn recipes_that_start_from_nothing_bring_samples_to_the_data() {
     for recipe in [Recipe::Ct, Recipe::Ict, Recipe::Ect] {
-        let mut trainer = trainer(small_mlp(), moons(), config(recipe, 500));
-        let before = distance_to_data(&trainer);
-        (0..500).for_each(|_| _ = trainer.step().unwrap());
-        let after = distance_to_data(&trainer);
-        assert!(after < 0.6 * before, "{recipe}: from {before:.3} to {after:.3}");
+        assert_near_the_data(recipe, &trained(config(recipe, 500), Parameterization::Consistency, None));
     }
+    let mut sct = config(Recipe::Sct, 500);
+    (sct.scm.pretrain, sct.scm.tangent_warmup_steps) = (0.4, 100);
+    assert_near_the_data(Recipe::Sct, &trained(sct, Parameterization::Trigflow, None));
+}
+
+#[test]
+fn distillation_brings_samples_of_a_denoiser_to_the_data() {
+    let teacher = trained(config(Recipe::Diffusion, 400), Parameterization::Edm, None);
+    // The mean of all data is what a denoiser makes of pure noise.
+    assert!(distance_to_data(&teacher) > 0.6 * at_the_start());
+    let student = trained(config(Recipe::Cd, 300), Parameterization::Consistency, Some(&teacher));
+    assert_near_the_data(Recipe::Cd, &student);
+
+    let teacher = trained(config(Recipe::Diffusion, 400), Parameterization::Trigflow, None);
+    let mut scd = config(Recipe::Scd, 300);
+    scd.scm.tangent_warmup_steps = 100;
+    assert_near_the_data(Recipe::Scd, &trained(scd, Parameterization::Trigflow, Some(&teacher)));
+}
+
+#[test]
+fn a_second_stage_keeps_what_the_first_has_learned_below_its_boundary() {
+    let first = trained(config(Recipe::Ect, 500), Parameterization::Consistency, None);
+    let mut tcm = TrainConfig { lr: 5e-4, ..config(Recipe::Tcm, 200) };
+    tcm.tcm.sigma_boundary = 0.7;
+    let second = trained(tcm, Parameterization::Consistency, Some(&first));
+    assert_near_the_data(Recipe::Tcm, &second);
+    assert_eq!(second.trained_from_sigma(), Some(0.7));
+    assert!(distance_to_data(&second) < 1.1 * distance_to_data(&first));
+}
+
+#[test]
+fn learned_weights_augmentation_and_hidden_labels_train_too() {
+    let mut config = TrainConfig { batch_size: 16, ..config(Recipe::Ect, 40) };
+    (config.learned_weighting, config.augment.probability) = (true, 0.5);
+    let mut trainer = trainer(small_unet(0.1), digits(), config);
+    let losses: Vec<f64> = (0..40).map(|_| trainer.step().unwrap().loss).collect();
+    let mean = |losses: &[f64]| losses.iter().sum::<f64>() / losses.len() as f64;
+    assert!(mean(&losses[30..]) < mean(&losses[..10]), "{losses:?}");
+    // What is trained beside the network is no part of the model.
+    assert_eq!(trainer.model().unwrap().params().layout().len(), small_unet(0.1).layout().len());
+}
+
+#[test]
+fn what_a_recipe_needs_is_asked_for_before_the_first_step() {
+    let build = |recipe, parameterization, teacher: Option<ConsistencyModel>| {
+        let data = moons();
+        let range = NoiseRange { sigma_min: 0.01, sigma_max: 20.0, sigma_data: 0.5, rho: 7.0 };
+        let (network, parameterization) = (small_mlp(), Some(parameterization));
+        let parts = Parts {
+            network,
+            data,
+            range,
+            parameterization,
+            init: None,
+            teacher,
+            null_label: false,
+            seed: 0,
+            flip: false,
+        };
+        Trainer::from_parts(parts, config(recipe, 10), &Device::Cpu).map(drop).unwrap_err().to_string()
+    };
+    for recipe in [Recipe::Cd, Recipe::Scd, Recipe::Tcm] {
+        assert!(build(recipe, recipe.parameterization(), None).contains("init.model"), "{recipe}");
+    }
+    assert!(build(Recipe::Ect, Parameterization::Trigflow, None).contains("trigflow"));
+    assert!(build(Recipe::Sct, Parameterization::Consistency, None).contains("consistency"));
+
+    let digits = trainer(small_unet(0.0), digits(), config(Recipe::Ect, 10)).model().unwrap();
+    let message = build(Recipe::Cd, Parameterization::Consistency, Some(digits));
+    assert!(message.contains("[1, 8, 8]") && message.contains("[2]"), "{message}");
+
+    let message = |change: fn(&mut TrainConfig)| {
+        let mut config = config(Recipe::Ect, 10);
+        change(&mut config);
+        let range = NoiseRange { sigma_data: 0.5, ..NoiseRange::default() };
+        let new = Trainer::new(small_mlp(), moons(), range, config, 0, false, &Device::Cpu);
+        new.map(drop).unwrap_err().to_string()
+    };
+    assert!(message(|c| c.loss = LossKind::Lpips).contains("train.lpips_weights"));
+    assert!(message(|c| c.augment.probability = 0.1).contains("vectors"));
+    assert!(message(|c| c.augment.probability = 1.5).contains("1.5"));
+    assert!(message(|c| c.label_dropout = 0.1).contains("train.label_dropout"));
+    assert!(message(|c| c.tcm.boundary_share = 2.0).contains("train.tcm.boundary_share"));
 }
 
 #[test]
