@@ -110,7 +110,7 @@ pub(super) fn write(path: &Path, rows: &[Row]) -> Result<()> {
     std::fs::rename(&beside, path).with_context(|| format!("cannot write {shown}"))
 }
 
-/// Reads what [`write`] wrote.
+/// Reads what [`write()`] wrote.
 pub(super) fn read(path: &Path) -> Result<Vec<Row>> {
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     serde_json::from_str(&text)
