@@ -18,7 +18,7 @@ const NAME: &str = "normalize_channels";
 /// The length is added up in f64. A pixel of zeros gives zeros, and its derivative is that of the formula: gain / eps.
 ///
 /// # Shapes
-/// `x`: [B, .., C]; `gain`: [C]; result as `x`.
+/// `x`: `[B, .., C]`; `gain`: `[C]`; result as `x`.
 ///
 /// # Errors
 /// When shapes do not fit, or `eps` is not positive.
