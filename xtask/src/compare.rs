@@ -116,7 +116,7 @@ impl Comparison<'_> {
     /// Trains one stage for its share of the time.
     fn train(&self, stage: &Stage) -> Result<Trained> {
         let folder = self.out.join(stage.folder);
-        if !folder.join("score.done").is_file() {
+        if !folder.join("compare.done").is_file() {
             let steps = self.steps_that_fit(stage)?;
             remove(&folder)?;
             let start = Instant::now();
@@ -127,7 +127,7 @@ impl Comparison<'_> {
                 .for_each(|(key, share)| _ = command.arg("--set").arg(format!("{key}={share}")));
             finish(command)?;
             println!("   {}: {steps} steps in {:.0} s", stage.folder, start.elapsed().as_secs_f64());
-            let file = folder.join("score.done");
+            let file = folder.join("compare.done");
             std::fs::write(&file, "").with_context(|| format!("cannot write {}", file.display()))?;
         }
         let last = last_metrics(&folder)?;

@@ -6,6 +6,7 @@ use ct_model::Activations;
 use serde::{Deserialize, Serialize};
 
 use crate::augment::AugmentSettings;
+use crate::loss::no_lpips;
 use crate::recipe::{
     CdConfig, CtConfig, DiffusionConfig, EctConfig, IctConfig, Recipe, ScmConfig, TcmConfig,
 };
@@ -203,8 +204,7 @@ impl TrainConfig {
         }
         let losses = [Some(self.loss), self.ect.pretrain_loss];
         if losses.contains(&Some(LossKind::Lpips)) && self.lpips_weights.is_none() {
-            let range = "another loss, or set train.lpips_weights to the file with the network's weights";
-            return Err(Error::Config { key: "train.loss", value: "lpips".to_owned(), range });
+            return Err(no_lpips());
         }
         let dropout = self.label_dropout;
         check((0.0..1.0).contains(&dropout), "train.label_dropout", dropout.to_string(), "in [0, 1)")?;

@@ -64,7 +64,8 @@ impl Loss {
     }
 }
 
-fn no_lpips() -> Error {
+/// The loss that has no network.
+pub(crate) fn no_lpips() -> Error {
     let range = "another loss, or set train.lpips_weights to the file with the network's weights";
     Error::Config { key: "train.loss", value: "lpips".to_owned(), range }
 }
