@@ -23,6 +23,7 @@ use std::f64::consts::PI;
 use candle_core::{DType, Device, Tensor};
 use ct_random::{Purpose, Stream};
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
 use warp::Affine;
@@ -52,9 +53,10 @@ const TRANSLATE_SHARE: f64 = 0.125;
 /// }
 /// # Ok::<(), ct_data::Error>(())
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct AugmentConfig {
-    /// The chance of a transformation with factor 1.
+    /// The chance of a transformation with factor 1; 0 for no augmentation. 0.12 to 0.15 is usual.
     pub probability: f64,
     /// Mirroring left and right. An image that is chosen is mirrored every other time.
     pub xflip: f64,
@@ -68,6 +70,13 @@ pub struct AugmentConfig {
     pub aniso: f64,
     /// Moving.
     pub translate: f64,
+}
+
+impl Default for AugmentConfig {
+    /// No augmentation; with a probability, everything but mirroring.
+    fn default() -> Self {
+        Self::without_flips(0.0)
+    }
 }
 
 impl AugmentConfig {

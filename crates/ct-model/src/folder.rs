@@ -155,7 +155,7 @@ pub fn save(dir: &Path, model: &ConsistencyModel, card: &Card) -> Result<()> {
         "_class_name": pipeline,
         "_diffusers_version": DIFFUSERS_VERSION,
         "scheduler": [scheduler_library, scheduler.class_name],
-        "unet": [config.library(), config.class_name()],
+        "unet": [config.package(), config.class_name()],
     });
     write_json(&dir.join(SCHEDULER), &with_version(&scheduler))?;
     write_json(&dir.join(CONFIG), &with_version(&config))?;

@@ -123,8 +123,8 @@ impl NetworkConfig {
         }
     }
 
-    /// The library that can run the network, as the index of a model folder names it.
-    pub fn library(&self) -> &'static str {
+    /// The package that can run the network, as the index of a model folder names it.
+    pub fn package(&self) -> &'static str {
         match self {
             Self::UNet2D(config) if config.is_of_diffusers() => "diffusers",
             Self::UNet2D(_) | Self::Mlp(_) => "ct_model",

@@ -8,38 +8,8 @@
 use ct_data::{AUGMENT_LABELS, AugmentConfig};
 use ct_kernels::{Tape, Value};
 use ct_model::{Builder, Init, Network, Params};
-use serde::{Deserialize, Serialize};
 
 use crate::{Error, Gradients, Optimizer, Result, TrainConfig};
-
-/// How often images are augmented: each transformation with the chance `probability` times its own factor, at most 1.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct AugmentSettings {
-    /// The chance of a transformation with factor 1; 0 for no augmentation. 0.12 to 0.15 is usual.
-    pub probability: f64,
-    /// Mirroring left and right.
-    pub xflip: f64,
-    /// Mirroring top and bottom.
-    pub yflip: f64,
-    /// Scaling.
-    pub scale: f64,
-    /// Turning.
-    pub rotate: f64,
-    /// Stretching along any direction.
-    pub aniso: f64,
-    /// Moving.
-    pub translate: f64,
-}
-
-impl Default for AugmentSettings {
-    /// No augmentation; with a probability, everything but mirroring.
-    fn default() -> Self {
-        let AugmentConfig { probability, xflip, yflip, scale, rotate, aniso, translate } =
-            AugmentConfig::without_flips(0.0);
-        Self { probability, xflip, yflip, scale, rotate, aniso, translate }
-    }
-}
 
 /// The matrix that embeds labels, its optimizer, and what is done to images.
 #[derive(Debug)]
@@ -52,9 +22,9 @@ pub(crate) struct Augmentation {
 impl Augmentation {
     /// What the settings ask for, if anything.
     pub(crate) fn new(config: &TrainConfig, network: &dyn Network) -> Result<Option<Self>> {
-        let &AugmentSettings { probability, xflip, yflip, scale, rotate, aniso, translate } = &config.augment;
-        let augment = AugmentConfig { probability, xflip, yflip, scale, rotate, aniso, translate };
+        let augment = config.augment;
         augment.validate()?;
+        let probability = augment.probability;
         if probability <= 0.0 {
             return Ok(None);
         }

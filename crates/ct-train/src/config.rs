@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
+use ct_data::AugmentConfig;
 use ct_model::Activations;
 use serde::{Deserialize, Serialize};
 
-use crate::augment::AugmentSettings;
 use crate::loss::no_lpips;
 use crate::recipe::{
     CdConfig, CtConfig, DiffusionConfig, EctConfig, IctConfig, Recipe, ScmConfig, TcmConfig,
@@ -106,7 +106,7 @@ pub struct TrainConfig {
     /// Probability that the label of a sample is hidden, so that samples can be guided; for models with classes.
     pub label_dropout: f64,
     /// How often images are augmented; the network is told how.
-    pub augment: AugmentSettings,
+    pub augment: AugmentConfig,
     /// Settings of the denoiser.
     pub diffusion: DiffusionConfig,
     /// Settings of consistency training.
@@ -150,7 +150,7 @@ impl Default for TrainConfig {
             snapshot_steps: None,
             learned_weighting: false,
             label_dropout: 0.0,
-            augment: AugmentSettings::default(),
+            augment: AugmentConfig::default(),
             diffusion: DiffusionConfig::default(),
             ct: CtConfig::default(),
             ict: IctConfig::default(),

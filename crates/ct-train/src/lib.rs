@@ -25,7 +25,6 @@ mod snapshot;
 mod teacher;
 mod trainer;
 
-pub use augment::AugmentSettings;
 pub use average::Average;
 pub use checkpoint::{STATE_VERSION, first_average, read_checkpoint, write_checkpoint};
 pub use config::{LossKind, LrSchedule, OptimizerKind, TrainConfig};

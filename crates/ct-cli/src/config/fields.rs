@@ -4,10 +4,10 @@ use serde::de::value::Error;
 use serde::de::{DeserializeOwned, Error as _, Visitor};
 use serde::{Deserializer, forward_to_deserialize_any};
 
+use ct_data::AugmentConfig;
 use ct_model::{MlpConfig, UNet2DConfig};
 use ct_train::{
-    AugmentSettings, CdConfig, CtConfig, DiffusionConfig, EctConfig, IctConfig, ScmConfig, TcmConfig,
-    TrainConfig,
+    CdConfig, CtConfig, DiffusionConfig, EctConfig, IctConfig, ScmConfig, TcmConfig, TrainConfig,
 };
 
 use super::suggest::nearest;
@@ -27,7 +27,7 @@ fn sections() -> [(&'static str, &'static [&'static str]); 20] {
         ("init", fields_of::<InitConfig>()),
         ("noise", fields_of::<NoiseConfig>()),
         ("train", fields_of::<TrainConfig>()),
-        ("train.augment", fields_of::<AugmentSettings>()),
+        ("train.augment", fields_of::<AugmentConfig>()),
         ("train.diffusion", fields_of::<DiffusionConfig>()),
         ("train.ct", fields_of::<CtConfig>()),
         ("train.ict", fields_of::<IctConfig>()),

@@ -168,7 +168,7 @@ fn the_class_says_who_can_run_the_network() -> serde_json::Result<()> {
         let config = NetworkConfig::from(preset(time));
         let json = serde_json::to_value(&config)?;
         assert_eq!((&json["_class_name"], config.class_name()), (&class.into(), class));
-        assert_eq!(config.library(), library);
+        assert_eq!(config.package(), library);
         assert_eq!(serde_json::from_value::<NetworkConfig>(json)?, config);
     }
     Ok(())
