@@ -33,7 +33,11 @@ const RULES: &[Rule] = &[
         may_import: &["ct-random", "ct-schedule", "ct-kernels", "ct-model", "ct-data"],
         never: &[],
     },
-    Rule { name: "ct-sample", may_import: &["ct-random", "ct-schedule", "ct-model"], never: &[] },
+    Rule {
+        name: "ct-sample",
+        may_import: &["ct-random", "ct-schedule", "ct-kernels", "ct-model"],
+        never: &[],
+    },
     // Feature networks are made of the kernels, without the parameter store of models.
     Rule { name: "ct-eval", may_import: &["ct-random", "ct-kernels", "ct-model", "ct-data"], never: &[] },
     Rule {

@@ -17,6 +17,7 @@ mod compare;
 mod curve;
 mod data;
 mod deps;
+mod edits;
 mod features;
 mod kill_test;
 mod mistake;
@@ -55,6 +56,8 @@ enum Task {
     Bench(bench::Args),
     /// Train every recipe of the family for the same time, and compare them in a table.
     Compare(compare::Args),
+    /// Restore held-out pictures by every edit, and compare with doing without a model.
+    Edits(edits::Args),
     /// Train with the fast kernels, with the strict ones and in PyTorch, and draw the three losses.
     Curve(curve::Args),
     /// Turn a data set as it is published into what `ct train` reads.
@@ -74,6 +77,7 @@ fn main() -> ExitCode {
         Task::KillTest(args) => kill_test::run(&args),
         Task::Bench(args) => bench::run(&args),
         Task::Compare(args) => compare::run(&args),
+        Task::Edits(args) => edits::run(&args),
         Task::Curve(args) => curve::run(&args),
         Task::Data(args) => data::run(&args),
         Task::Features(args) => features::run(&args),

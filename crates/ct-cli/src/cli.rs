@@ -5,16 +5,18 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
-use crate::commands::{ema, eval, forward, inspect, sample, train};
+use crate::commands::{edit, ema, eval, forward, inspect, sample, search, train};
 use crate::global::Global;
 use crate::{device, logging, mistake, terminal};
 
-/// Consistency models: train a one-step image generator on your own pictures, and sample it.
+/// Consistency models: train a one-step image generator on your own pictures, sample it and edit with it.
 #[derive(Debug, Parser)]
 #[command(name = "ct", version, propagate_version = true, arg_required_else_help = true)]
 #[command(after_help = "Examples:
   ct train digits                           a few minutes on 2 cores, ends with a picture
   ct sample --model runs/digits --num 64    64 new digits in one step each
+  ct edit inpaint --model runs/digits --data digits --rect 2,2,4,4
+                                            fill a hole; `ct edit` lists all edits
   ct eval --model runs/digits               how far its samples are from the data
   ct inspect runs/digits                    what the run holds")]
 struct Cli {
@@ -28,6 +30,8 @@ struct Cli {
 enum Command {
     Train(train::Args),
     Sample(sample::Args),
+    Edit(edit::Args),
+    Search(search::Args),
     Eval(eval::Args),
     Forward(forward::Args),
     Inspect(inspect::Args),
@@ -63,6 +67,8 @@ fn run(cli: &Cli) -> Result<ExitCode> {
     match &cli.command {
         Command::Train(args) => train::run(args, &cli.global, threads),
         Command::Sample(args) => sample::run(args, &cli.global),
+        Command::Edit(args) => edit::run(args, &cli.global),
+        Command::Search(args) => search::run(args, &cli.global),
         Command::Eval(args) => eval::run(args, &cli.global),
         Command::Forward(args) => forward::run(args, &cli.global),
         Command::Inspect(args) => inspect::run(args),

@@ -11,6 +11,8 @@ mod mistake;
 mod model_path;
 mod output;
 mod picture;
+mod psnr;
+mod real_data;
 mod ruler;
 mod sampling;
 mod terminal;

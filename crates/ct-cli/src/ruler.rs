@@ -7,8 +7,14 @@ use candle_core::{Device, Tensor};
 use ct_data::Dataset;
 use ct_eval::{Features, Samples, Space};
 
+use crate::terminal;
+
 /// Values of an image in pixels. Larger images are first halved: the work grows with the third power.
 const MOST_VALUES: usize = 1024;
+/// Real images that are compared with; more make the figures hardly better and slow.
+const MOST_IMAGES: usize = 10_000;
+/// Real points; the distances are between all pairs.
+const MOST_POINTS: usize = 4000;
 /// Values of a data set that are turned into rows at once.
 const PART_VALUES: usize = 1 << 22;
 
@@ -38,12 +44,34 @@ impl Ruler {
     }
 
     /// The features of a network in a file.
-    pub(crate) fn load(path: &Path) -> Result<Self> {
+    fn load(path: &Path) -> Result<Self> {
         Ok(Self::Network(Box::new(Features::load(path)?)))
     }
 
+    /// What `--features` names, for samples of this shape: `auto`, `pixels`, or the file of a network.
+    pub(crate) fn choose(features: &str, sample_shape: &[usize]) -> Result<Self> {
+        let ruler = match features {
+            "pixels" => Self::plain(sample_shape),
+            "auto" => Self::embedded(sample_shape)?.unwrap_or_else(|| Self::plain_for_want(sample_shape)),
+            path => Self::load(Path::new(path))?,
+        };
+        ruler.check(sample_shape)?;
+        Ok(ruler)
+    }
+
+    /// Pixels because there is no better, which is told.
+    fn plain_for_want(sample_shape: &[usize]) -> Self {
+        if sample_shape.len() == 3 {
+            terminal::note(format_args!(
+                "no feature network in ct suits images of shape {sample_shape:?}, so pixels are compared; \
+                 --features FILE with the weights of EfficientNet-Lite0 tells more (docs/MATH.md)"
+            ));
+        }
+        Self::plain(sample_shape)
+    }
+
     /// Whether samples of this shape can be compared so.
-    pub(crate) fn check(&self, sample_shape: &[usize]) -> Result<()> {
+    fn check(&self, sample_shape: &[usize]) -> Result<()> {
         match self {
             Self::Network(network) => Ok(network.check(sample_shape)?),
             Self::Points | Self::Pixels(_) => Ok(()),
@@ -78,6 +106,16 @@ impl Ruler {
         })
     }
 
+    /// The rows of data, of an even part if there is more than serves the comparison.
+    pub(crate) fn rows_of_data(&self, data: &Dataset, progress: &mut dyn FnMut(usize)) -> Result<Samples> {
+        self.rows_of(data, &spread(data.len(), self.most_real()), progress)
+    }
+
+    /// How many real samples are compared with at most.
+    pub(crate) fn most_real(&self) -> usize {
+        if matches!(self, Self::Points) { MOST_POINTS } else { MOST_IMAGES }
+    }
+
     /// The rows of the samples of `data` with these indices.
     pub(crate) fn rows_of(
         &self,
@@ -97,7 +135,7 @@ impl Ruler {
 }
 
 /// At most `most` indices, evenly over a set of `len`.
-pub(crate) fn spread(len: usize, most: usize) -> Vec<usize> {
+fn spread(len: usize, most: usize) -> Vec<usize> {
     let num = len.min(most);
     (0..num).map(|i| i * len / num).collect()
 }

@@ -4,8 +4,8 @@ use candle_core::Tensor;
 use ct_model::Denoiser;
 use ct_model::folder::{Card, Loaded};
 use ct_sample::{
-    Draw, Guided, NoiseRange, NoiseSource, Result, check_ode_sigmas, check_sigmas, default_sigmas, euler,
-    heun, in_batches, multistep, ode_sigmas,
+    Draw, Guided, NoiseRange, NoiseSource, Result, check_ode_sigmas, check_sigmas, default_sigmas, dpmpp_2m,
+    euler, heun, in_batches, multistep, multistep_with_gamma, ode_sigmas,
 };
 use ct_train::Recipe;
 
@@ -23,12 +23,14 @@ pub(crate) enum Sampler {
     Heun,
     /// Follow the ODE by Euler's method: for denoisers.
     Euler,
+    /// Follow the ODE by DPM-Solver++(2M), one evaluation a step: for denoisers.
+    Dpmpp2m,
 }
 
 impl Sampler {
     /// What suits the model: denoisers follow the ODE.
     pub(crate) fn of(card: &Card) -> Self {
-        Self::of_recipe(card.recipe.as_deref() == Some(Recipe::Diffusion.name()))
+        Self::of_recipe(is_denoiser(card))
     }
 
     /// What suits a model that is a denoiser or not.
@@ -40,7 +42,7 @@ impl Sampler {
     pub(crate) fn default_steps(self) -> usize {
         match self {
             Self::Multistep => 1,
-            Self::Heun | Self::Euler => ODE_STEPS,
+            Self::Heun | Self::Euler | Self::Dpmpp2m => ODE_STEPS,
         }
     }
 
@@ -48,8 +50,32 @@ impl Sampler {
     pub(crate) fn sigmas(self, range: NoiseRange, steps: usize) -> Result<Vec<f64>> {
         match self {
             Self::Multistep => default_sigmas(range, steps),
-            Self::Heun | Self::Euler => ode_sigmas(range, steps),
+            Self::Heun | Self::Euler | Self::Dpmpp2m => ode_sigmas(range, steps),
         }
+    }
+}
+
+/// Whether a model is a denoiser and no consistency model.
+pub(crate) fn is_denoiser(card: &Card) -> bool {
+    card.recipe.as_deref() == Some(Recipe::Diffusion.name())
+}
+
+/// Noise levels for this many steps: those that a search has found for the model, or the usual ones.
+fn sigmas_of(card: &Card, sampler: Sampler, range: NoiseRange, steps: usize) -> Result<Vec<f64>> {
+    match card.sigmas.get(&steps) {
+        Some(found) if sampler == Sampler::Multistep => Ok(found.clone()),
+        _ => sampler.sigmas(range, steps),
+    }
+}
+
+/// Whether the model knows this class.
+pub(crate) fn check_class(model: &dyn Denoiser, class: Option<u32>) -> anyhow::Result<()> {
+    match (class, model.num_classes()) {
+        (Some(class), None) => Err(mistake(format!("--class {class}: this model knows no classes"))),
+        (Some(class), Some(classes)) if class as usize >= classes => {
+            Err(mistake(format!("--class {class}: the model knows the classes 0 to {}", classes - 1)))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -68,6 +94,9 @@ pub(crate) struct SamplerArgs {
     /// How far samples are led towards their class, for a model trained with hidden labels; 1 is not at all.
     #[arg(long, value_name = "SCALE")]
     guidance: Option<f64>,
+    /// Share of new noise between the steps of --sampler multistep: 1 takes it all anew, 0 none.
+    #[arg(long, value_name = "GAMMA")]
+    gamma: Option<f64>,
 }
 
 /// How a model is sampled.
@@ -77,6 +106,8 @@ pub(crate) struct Way {
     /// Noise levels, descending.
     pub(crate) sigmas: Vec<f64>,
     pub(crate) guidance: Option<f64>,
+    /// Share of new noise, if it is not all.
+    pub(crate) gamma: Option<f64>,
 }
 
 impl Way {
@@ -85,7 +116,7 @@ impl Way {
         let steps = self.sigmas.len() - 1;
         match self.sampler {
             Sampler::Multistep => self.sigmas.len(),
-            Sampler::Euler => steps,
+            Sampler::Euler | Sampler::Dpmpp2m => steps,
             Sampler::Heun => (2 * steps).saturating_sub(usize::from(self.sigmas.last() == Some(&0.0))),
         }
     }
@@ -95,25 +126,38 @@ impl SamplerArgs {
     /// What was asked for, completed by what suits the model.
     pub(crate) fn way(&self, loaded: &Loaded) -> anyhow::Result<Way> {
         let (model, card) = (&loaded.model, &loaded.card);
-        let (range, guidance) = (model.noise_range(), self.guidance);
+        let (range, guidance, gamma) = (model.noise_range(), self.guidance, self.gamma);
         let sampler = self.sampler.unwrap_or_else(|| Sampler::of(card));
         if let Some(scale) = guidance {
             Guided::new(model, scale)?;
         }
+        if let Some(gamma) = gamma {
+            if sampler != Sampler::Multistep {
+                return Err(mistake(format!(
+                    "--gamma {gamma}: an ODE takes no new noise, so it has no share of it"
+                )));
+            }
+            if !(0.0..=1.0).contains(&gamma) {
+                return Err(mistake(format!("--gamma {gamma}: expected a number from 0 to 1")));
+            }
+        }
         let steps = self.steps.map_or(sampler.default_steps(), usize::from);
-        let sigmas = if self.sigmas.is_empty() { sampler.sigmas(range, steps)? } else { self.sigmas.clone() };
+        let sigmas = match &self.sigmas[..] {
+            [] => sigmas_of(card, sampler, range, steps)?,
+            sigmas => sigmas.to_vec(),
+        };
         if sampler == Sampler::Multistep {
             check_sigmas(&sigmas, range)?;
             check_trained(card, &sigmas, range)?;
         } else {
             check_ode_sigmas(&sigmas, range)?;
         }
-        Ok(Way { sampler, sigmas, guidance })
+        Ok(Way { sampler, sigmas, guidance, gamma })
     }
 }
 
 /// Whether the model was trained at the noise levels that it is to be asked at.
-fn check_trained(card: &Card, sigmas: &[f64], range: NoiseRange) -> anyhow::Result<()> {
+pub(crate) fn check_trained(card: &Card, sigmas: &[f64], range: NoiseRange) -> anyhow::Result<()> {
     match (card.trained_from_sigma, sigmas.last()) {
         (Some(least), Some(&last)) if last < least => Err(mistake(format!(
             "the noise level {last} is below {least}, where this model was trained from (the second stage of TCM); name levels with --sigmas {},{least}",
@@ -136,6 +180,8 @@ pub(crate) struct Request<'a> {
     pub(crate) class_labels: Option<&'a [u32]>,
     /// How far estimates are led towards the class, if they are.
     pub(crate) guidance: Option<f64>,
+    /// Share of new noise between steps, if it is not all.
+    pub(crate) gamma: Option<f64>,
     /// Whether estimates are clipped to [-1, 1].
     pub(crate) clip: bool,
     /// Samples that are made at once.
@@ -155,12 +201,15 @@ pub(crate) fn draw(
     let guided = request.guidance.map(|scale| Guided::new(model, scale)).transpose()?;
     let model = guided.as_ref().map_or(model, |guided| guided as &dyn Denoiser);
     let draw = Draw { samples: 0..request.num, class_labels: request.class_labels, clip: request.clip };
-    let sample = match request.sampler {
-        Sampler::Multistep => multistep,
-        Sampler::Heun => heun,
-        Sampler::Euler => euler,
+    let sigmas = request.sigmas;
+    let mut sample = |part: &Draw<'_>| match (request.sampler, request.gamma) {
+        (Sampler::Multistep, None) => multistep(model, sigmas, noise, part),
+        (Sampler::Multistep, Some(gamma)) => multistep_with_gamma(model, sigmas, gamma, noise, part),
+        (Sampler::Heun, _) => heun(model, sigmas, noise, part),
+        (Sampler::Euler, _) => euler(model, sigmas, noise, part),
+        (Sampler::Dpmpp2m, _) => dpmpp_2m(model, sigmas, noise, part),
     };
-    in_batches(&draw, request.batch_size, &mut |part| sample(model, request.sigmas, noise, part), progress)
+    in_batches(&draw, request.batch_size, &mut sample, progress)
 }
 
 /// A number of samples of this shape that are quick to make at once and need little memory.

@@ -6,7 +6,7 @@ use std::fmt::Display;
 use std::io::{self, BufRead as _, IsTerminal as _, Write};
 use std::sync::{Mutex, PoisonError};
 
-use indicatif::ProgressBar;
+use indicatif::{ProgressBar, ProgressStyle};
 
 /// The bar that is on the screen; it steps aside while a line is written.
 static BAR: Mutex<Option<ProgressBar>> = Mutex::new(None);
@@ -47,6 +47,26 @@ pub(crate) fn set_bar(bar: Option<ProgressBar>) {
     if let Some(old) = std::mem::replace(&mut *BAR.lock().unwrap_or_else(PoisonError::into_inner), bar) {
         old.finish_and_clear();
     }
+}
+
+/// Does work that tells how far it is, with a bar on a terminal.
+pub(crate) fn with_bar<T>(
+    what: &'static str,
+    num: usize,
+    work: impl FnOnce(&mut dyn FnMut(usize)) -> T,
+) -> T {
+    if !can_draw() {
+        return work(&mut |_| ());
+    }
+    let bar = ProgressBar::new(num as u64).with_message(what);
+    // The template is a constant that is known to be one.
+    if let Ok(style) = ProgressStyle::with_template("{msg} {bar:32} {pos}/{len}, {eta} left") {
+        bar.set_style(style);
+    }
+    set_bar(Some(bar.clone()));
+    let done = work(&mut |done| bar.set_position(done as u64));
+    set_bar(None);
+    done
 }
 
 fn beside_bar(write: impl FnOnce()) {

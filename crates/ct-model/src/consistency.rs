@@ -126,16 +126,25 @@ impl ConsistencyModel {
     /// # Errors
     /// A shape, a label or a sigma that the network does not take.
     pub fn f(&self, x: &Tensor, sigma: &[f64], class_labels: Option<&[u32]>) -> Result<Tensor> {
-        let weights = self.params.constants();
-        let f = consistency_function(
+        Ok(self.f_value(&Value::from(x), sigma, class_labels)?.into_tensor())
+    }
+
+    /// f(x, sigma) as a differentiable function of x; the weights are constants.
+    ///
+    /// # Shapes
+    /// As for [`ConsistencyModel::f`].
+    ///
+    /// # Errors
+    /// As for [`ConsistencyModel::f`].
+    pub fn f_value(&self, x: &Value, sigma: &[f64], class_labels: Option<&[u32]>) -> Result<Value> {
+        consistency_function(
             &*self.network,
-            &weights,
+            &self.params.constants(),
             &self.preconditioning,
-            &Value::from(x),
+            x,
             sigma,
             &Conditions { class_labels, ..Conditions::default() },
-        )?;
-        Ok(f.tensor().clone())
+        )
     }
 
     /// The raw network F on an input that is already scaled.

@@ -6,11 +6,12 @@
 //! unet/config.json                             the network's configuration
 //! unet/diffusion_pytorch_model.safetensors     the network's weights
 //! ct.json                                      what diffusers has no place for: format version, classes, origin
+//! sigmas.json                                  noise levels that were found to sample well, by number of steps, if any
 //! ```
 //!
 //! Every file is written beside its place, synced and renamed.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -39,6 +40,7 @@ const CONFIG: &str = "unet/config.json";
 /// Place of the weights in a model folder.
 pub const WEIGHTS: &str = "unet/diffusion_pytorch_model.safetensors";
 const CARD: &str = "ct.json";
+const SIGMAS: &str = "sigmas.json";
 
 /// What a model folder says beyond what diffusers has a place for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -66,8 +68,10 @@ pub struct Card {
     /// The least noise that the weights were trained at, where that is not `sigma_min`: the second stage of TCM.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trained_from_sigma: Option<f64>,
-    /// Noise levels that are known to sample well, by number of steps.
-    pub sigmas: HashMap<usize, Vec<f64>>,
+    /// Noise levels that were found to sample well, descending, by number of steps.
+    /// They stand in a file of their own, which a search writes into a folder that is covered by checksums otherwise.
+    #[serde(skip)]
+    pub sigmas: BTreeMap<usize, Vec<f64>>,
 }
 
 impl Default for Card {
@@ -83,7 +87,7 @@ impl Default for Card {
             class_names: None,
             null_label: false,
             trained_from_sigma: None,
-            sigmas: HashMap::new(),
+            sigmas: BTreeMap::new(),
         }
     }
 }
@@ -160,6 +164,9 @@ pub fn save(dir: &Path, model: &ConsistencyModel, card: &Card) -> Result<()> {
     write_json(&dir.join(SCHEDULER), &with_version(&scheduler))?;
     write_json(&dir.join(CONFIG), &with_version(&config))?;
     write_json(&dir.join(CARD), &to_json(card))?;
+    if !card.sigmas.is_empty() {
+        save_sigmas(dir, &card.sigmas)?;
+    }
     write_tensors(&dir.join(WEIGHTS), model.params().iter())?;
     // Last, since it is what makes the folder a model.
     write_json(&dir.join(INDEX), &index)
@@ -188,7 +195,7 @@ pub fn load(dir: &Path, device: &Device) -> Result<Loaded> {
             reason: format!("this is not a model folder: it has no {CONFIG}"),
         });
     }
-    let card = read_card(dir)?;
+    let card = Card { sigmas: read_sigmas(dir)?, ..read_card(dir)? };
     let network = read_network(&dir.join(CONFIG))?.build()?;
     let scheduler: SchedulerConfig = read_json(&dir.join(SCHEDULER))?;
     let path = dir.join(WEIGHTS);
@@ -215,6 +222,32 @@ fn read_card(dir: &Path) -> Result<Card> {
         return Err(Error::Format { path, reason });
     }
     from_json(&path, json)
+}
+
+/// Writes the noise levels that sample well, by number of steps, into the model folder `dir`.
+///
+/// # Errors
+/// The file cannot be written; what stood there before is left as it was.
+pub fn save_sigmas(dir: &Path, sigmas: &BTreeMap<usize, Vec<f64>>) -> Result<()> {
+    write_json(&dir.join(SIGMAS), &to_json(sigmas))
+}
+
+/// Only what can be levels: as many as steps, descending. What the model makes of them, its sampler checks.
+fn read_sigmas(dir: &Path) -> Result<BTreeMap<usize, Vec<f64>>> {
+    let path = dir.join(SIGMAS);
+    if !path.is_file() {
+        return Ok(BTreeMap::new());
+    }
+    let sigmas: BTreeMap<usize, Vec<f64>> = read_json(&path)?;
+    match sigmas.iter().find(|(steps, levels)| **steps != levels.len() || !levels.is_sorted_by(|a, b| a > b))
+    {
+        None => Ok(sigmas),
+        Some((steps, levels)) => {
+            let reason =
+                format!("{levels:?} are no noise levels of {steps} steps: expected as many, descending");
+            Err(Error::Format { path, reason })
+        }
+    }
 }
 
 /// Keys that start with an underscore are notes of diffusers; all others must be known.

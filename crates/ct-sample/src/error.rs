@@ -118,6 +118,88 @@ pub enum Error {
         what: &'static str,
     },
 
+    /// Not enough noise levels to choose from.
+    #[error("a grid of {levels} noise levels is too short for {steps} steps")]
+    GridTooShort {
+        /// Levels of the grid.
+        levels: usize,
+        /// Steps that were asked for.
+        steps: usize,
+    },
+
+    /// A mask under which nothing is known.
+    #[error(
+        "mask {index} covers everything: nothing is known that an edit could keep; to make new images, sample"
+    )]
+    MaskAll {
+        /// Which mask of the batch.
+        index: usize,
+    },
+
+    /// A mask under which everything is known.
+    #[error("mask {index} covers nothing: everything is known and nothing is left to generate")]
+    MaskNothing {
+        /// Which mask of the batch.
+        index: usize,
+    },
+
+    /// A share that is none.
+    #[error("share {share} of {what} is out of range: it must lie between 0 and 1, and leave at least one")]
+    Share {
+        /// Of what.
+        what: &'static str,
+        /// The share.
+        share: f64,
+    },
+
+    /// A factor by which pictures cannot be made smaller.
+    #[error("factor {factor}: it must be at least 2 and divide both sides of {height}x{width} pixels")]
+    Factor {
+        /// The factor.
+        factor: usize,
+        /// Height of the model's images.
+        height: usize,
+        /// Width of the model's images.
+        width: usize,
+    },
+
+    /// A measurement that says nothing.
+    #[error("the measurement has rank 0: all its singular values are zero or dropped")]
+    Rank,
+
+    /// A least singular value that is out of range.
+    #[error(
+        "rcond {rcond} is out of range: singular values are kept above this share of the largest, expected [0, 1)"
+    )]
+    Rcond {
+        /// The share.
+        rcond: f64,
+    },
+
+    /// A matrix without a singular value decomposition.
+    #[error(
+        "the singular value decomposition failed: the matrix holds numbers that are not finite, or does not converge"
+    )]
+    Svd,
+
+    /// A blur kernel that is none.
+    #[error("the blur kernel does not fit: {reason}")]
+    Kernel {
+        /// Why.
+        reason: String,
+    },
+
+    /// A setting of an edit that is out of its range.
+    #[error("{what} {value} is out of range: expected {range}")]
+    Setting {
+        /// Which setting.
+        what: &'static str,
+        /// The value.
+        value: f64,
+        /// What it must be.
+        range: &'static str,
+    },
+
     /// A record of noise without a tensor that it must hold.
     #[error("`{}` holds no tensor named `{name}`", path.display())]
     TensorMissing {

@@ -28,31 +28,46 @@
 //! ```
 
 mod batches;
+mod dpm;
 mod draw;
+mod edit;
 mod error;
 mod grid;
 mod guided;
 mod image_file;
+mod interpolate;
+mod invert;
+mod measurement;
 mod multistep;
 mod noise;
 mod ode;
 mod pixels;
 mod recorded;
+mod search;
 mod sigmas;
 mod tensor_file;
 pub mod testing;
 
 pub use batches::in_batches;
 pub use ct_model::{Denoiser, NoiseRange};
+pub use dpm::dpmpp_2m;
 pub use draw::Draw;
+pub use edit::{denoise, edit, estimate_sigma, follow};
 pub use error::{Error, Result};
 pub use grid::{grid, readable_upscale};
 pub use guided::Guided;
 pub use image_file::{read_image, save_all, save_png};
-pub use multistep::{multistep, multistep_from, one_step};
+pub use interpolate::slerp;
+pub use invert::{InversionConfig, invert, invert_ode};
+pub use measurement::{
+    BayerPattern, Blur, DEFAULT_RCOND, Known, Luma, Mask, MatrixMeasurement, Measurement, PatchMeans,
+    RandomCosines, bayer_mask, gaussian_kernel, rectangle_mask, scattered_mask,
+};
+pub use multistep::{multistep, multistep_from, multistep_with_gamma, one_step};
 pub use noise::{NoiseSource, SeededNoise};
 pub use ode::{euler, heun};
 pub use pixels::{from_image, to_images, to_rgb8};
 pub use recorded::RecordedNoise;
+pub use search::{Found, search};
 pub use sigmas::{DEFAULT_MID_SIGMA, check_ode_sigmas, check_sigmas, default_sigmas, ode_sigmas};
 pub use tensor_file::save_tensors;

@@ -80,6 +80,48 @@ pub fn multistep_from(
     Ok(x)
 }
 
+/// Multistep sampling that takes only a part of its noise anew: `gamma` = 1 is [`multistep`], 0 draws none after the start.
+///
+/// ```text
+/// z <- gamma z_j + sqrt(1 - gamma^2) e ,   e = (x_hat - f(x_hat, sigma)) / sqrt(sigma^2 - sigma_min^2)
+/// ```
+///
+/// e is the noise that the estimate before has left out, as in DDIM (Song et al. 2021, arXiv 2010.02502) and the
+/// gamma-sampling of CTM (Kim et al. 2024, arXiv 2310.02279); those have a jump to any level, here it ends at `sigma_min`.
+/// Samples vary less from run to run with small gamma, and spread further than the data where
+/// estimate and noise go together: a Gaussian of variance v by up to a factor of 2 at a level that equals its deviation.
+///
+/// # Shapes
+/// As for [`multistep`].
+///
+/// # Errors
+/// As for [`multistep`], and [`Error::Setting`] when `gamma` is not in [0, 1].
+pub fn multistep_with_gamma(
+    model: &dyn Denoiser,
+    sigmas: &[f64],
+    gamma: f64,
+    noise: &dyn NoiseSource,
+    draw: &Draw<'_>,
+) -> Result<Tensor> {
+    if !(0.0..=1.0).contains(&gamma) {
+        return Err(Error::Setting { what: "gamma", value: gamma, range: "a number from 0 to 1" });
+    }
+    draw.check(model)?;
+    check_sigmas(sigmas, model.noise_range())?;
+    let above_min = |sigma: f64| (sigma * sigma - model.noise_range().sigma_min.powi(2)).sqrt();
+    let fresh = |step| noise.noise(step, draw.samples.clone(), model.sample_shape(), model.device());
+    let mut x_hat = (fresh(0)? * sigmas[0])?;
+    let mut x = draw.denoise(model, &x_hat, sigmas[0])?;
+    for (step, pair) in sigmas.windows(2).enumerate() {
+        let left_out = ((&x_hat - &x)? / above_min(pair[0]))?;
+        let kept = (left_out * (1.0 - gamma * gamma).sqrt())?;
+        let z = if gamma > 0.0 { (kept + (fresh(step + 1)? * gamma)?)? } else { kept };
+        x_hat = (x + (z * above_min(pair[1]))?)?;
+        x = draw.denoise(model, &x_hat, pair[1])?;
+    }
+    Ok(x)
+}
+
 /// Whether `start` is a batch of the model's samples.
 fn check_start(model: &dyn Denoiser, start: &Tensor, draw: &Draw<'_>) -> Result<()> {
     let expected = [&[draw.num_samples()], model.sample_shape()].concat();

@@ -27,10 +27,12 @@ pub fn euler(
     noise: &dyn NoiseSource,
     draw: &Draw<'_>,
 ) -> Result<Tensor> {
-    integrate(model, sigmas, noise, draw, |x, sigma, sigma_next| {
-        let slope = slope(model, x, sigma, draw)?;
-        Ok((x + (slope * (sigma_next - sigma))?)?)
-    })
+    let mut x = start(model, sigmas, noise, draw)?;
+    for pair in sigmas.windows(2) {
+        let slope = slope(model, &x, pair[0], draw)?;
+        x = (x + (slope * (pair[1] - pair[0]))?)?;
+    }
+    draw.finish(x)
 }
 
 /// Heun's method, of order 2: two evaluations per step, one for a last step to 0.
@@ -46,34 +48,34 @@ pub fn heun(
     noise: &dyn NoiseSource,
     draw: &Draw<'_>,
 ) -> Result<Tensor> {
-    integrate(model, sigmas, noise, draw, |x, sigma, sigma_next| {
-        let slope_here = slope(model, x, sigma, draw)?;
-        let x_euler = (x + (&slope_here * (sigma_next - sigma))?)?;
+    let x = start(model, sigmas, noise, draw)?;
+    draw.finish(heun_from(model, x, sigmas, draw)?)
+}
+
+/// Follows the ODE from `x` at the first level to the last, up or down, by Heun's method.
+pub(crate) fn heun_from(model: &dyn Denoiser, x: Tensor, sigmas: &[f64], draw: &Draw<'_>) -> Result<Tensor> {
+    let mut x = x;
+    for pair in sigmas.windows(2) {
+        let (sigma, sigma_next) = (pair[0], pair[1]);
+        let slope_here = slope(model, &x, sigma, draw)?;
+        let x_euler = (&x + (&slope_here * (sigma_next - sigma))?)?;
         if sigma_next == 0.0 {
-            return Ok(x_euler);
+            x = x_euler;
+            break;
         }
         let slope_there = slope(model, &x_euler, sigma_next, draw)?;
         let mean = ((slope_here + slope_there)? * 0.5)?;
-        Ok((x + (mean * (sigma_next - sigma))?)?)
-    })
+        x = (x + (mean * (sigma_next - sigma))?)?;
+    }
+    Ok(x)
 }
 
-/// Starts from noise at the first level and steps from each level to the next.
-fn integrate(
-    model: &dyn Denoiser,
-    sigmas: &[f64],
-    noise: &dyn NoiseSource,
-    draw: &Draw<'_>,
-    step: impl Fn(&Tensor, f64, f64) -> Result<Tensor>,
-) -> Result<Tensor> {
+/// Noise at the first level.
+fn start(model: &dyn Denoiser, sigmas: &[f64], noise: &dyn NoiseSource, draw: &Draw<'_>) -> Result<Tensor> {
     draw.check(model)?;
     check_ode_sigmas(sigmas, model.noise_range())?;
     let z = noise.noise(0, draw.samples.clone(), model.sample_shape(), model.device())?;
-    let mut x = (z * sigmas[0])?;
-    for pair in sigmas.windows(2) {
-        x = step(&x, pair[0], pair[1])?;
-    }
-    draw.finish(x)
+    Ok((z * sigmas[0])?)
 }
 
 /// (x - D(x, sigma)) / sigma.

@@ -45,7 +45,7 @@ const TRIG_TEACHER: Stage = Stage {
     ..alone("teacher-trigflow", "diffusion", None, &["model.parameterization=trigflow"])
 };
 const FIRST_STAGE: Stage =
-    Stage { share: 0.5, ..alone("first-stage", "ect", Some(("train.ect.pretrain", 0.4)), &[]) };
+    Stage { share: 0.5, ..alone("first-stage", "ect", Some(("train.ect.pretrain", 0.6)), &[]) };
 
 const fn alone(
     folder: &'static str,
@@ -67,7 +67,7 @@ pub(super) const PLANS: &[Plan] = &[
     Plan { name: "ict", stages: &[alone("ict", "ict", None, &[])], steps: &[1, 2] },
     Plan {
         name: "ect",
-        stages: &[alone("ect", "ect", Some(("train.ect.pretrain", 0.4)), &[])],
+        stages: &[alone("ect", "ect", Some(("train.ect.pretrain", 0.6)), &[])],
         steps: &[1, 2],
     },
     Plan {

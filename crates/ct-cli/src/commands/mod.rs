@@ -1,8 +1,10 @@
 //! The commands, one file each.
 
+pub(crate) mod edit;
 pub(crate) mod ema;
 pub(crate) mod eval;
 pub(crate) mod forward;
 pub(crate) mod inspect;
 pub(crate) mod sample;
+pub(crate) mod search;
 pub(crate) mod train;

@@ -10,7 +10,6 @@ use ct_data::{LoadOptions, Source};
 use ct_model::folder::{self, Card};
 use ct_model::{ConsistencyModel, Denoiser as _};
 use ct_sample::{NoiseSource, RecordedNoise, SeededNoise};
-use indicatif::ProgressBar;
 
 use crate::global::Global;
 use crate::mistake::mistake;
@@ -32,6 +31,7 @@ const DATA_POINTS: usize = 4000;
   ct sample --model runs/digits --steps 2 --grid two.png    two evaluations each
   ct sample --model runs/digits --num 1000 --out images     a PNG for each
   ct sample --model runs/digits --sigmas 20,0.8 --seed 7
+  ct sample --model runs/digits --steps 4 --gamma 0.5       less new noise between the steps
   ct sample --model runs/teacher --sampler heun --steps 18  a denoiser, by its ODE
   ct sample --model runs/digits --noise noise.safetensors --save-tensors samples.safetensors")]
 pub(crate) struct Args {
@@ -93,6 +93,7 @@ pub(crate) fn run(args: &Args, global: &Global) -> Result<ExitCode> {
         sigmas: &way.sigmas,
         class_labels: class_labels.as_deref(),
         guidance: way.guidance,
+        gamma: way.gamma,
         clip: sampling::clips(model) && loaded.clip_denoised && !args.no_clip,
         batch_size: args
             .batch
@@ -140,12 +141,9 @@ fn class_labels(
     num: usize,
 ) -> Result<Option<Vec<u32>>> {
     let recorded = recorded.and_then(RecordedNoise::class_labels);
+    sampling::check_class(model, args.class)?;
     match (args.class, model.num_classes()) {
-        (Some(class), None) => Err(mistake(format!("--class {class}: this model knows no classes"))),
-        (Some(class), Some(classes)) if class as usize >= classes => {
-            Err(mistake(format!("--class {class}: the model knows the classes 0 to {}", classes - 1)))
-        }
-        (Some(class), Some(_)) => Ok(Some(vec![class; num])),
+        (Some(class), _) => Ok(Some(vec![class; num])),
         (None, Some(_)) if let Some(labels) = recorded => Ok(labels.get(..num).map(<[u32]>::to_vec)),
         (None, _) => Ok(sampling::classes_in_turn(model, num)),
     }
@@ -157,14 +155,12 @@ fn draw(
     noise: &dyn NoiseSource,
     request: &sampling::Request<'_>,
 ) -> Result<Tensor> {
-    let is_long = request.num > request.batch_size && terminal::can_draw();
-    if !is_long {
+    if request.num <= request.batch_size {
         return Ok(sampling::draw(model, noise, request, &mut |_| ())?);
     }
-    let bar = ProgressBar::new(request.num as u64);
-    terminal::set_bar(Some(bar.clone()));
-    let samples = sampling::draw(model, noise, request, &mut |done| bar.set_position(done as u64));
-    terminal::set_bar(None);
+    let samples = terminal::with_bar("samples", request.num, |progress| {
+        sampling::draw(model, noise, request, progress)
+    });
     Ok(samples?)
 }
 

@@ -52,7 +52,7 @@ impl Pictures {
                 let two_steps = sampling::two_step_sigmas(model, self.config.two_step_sigma)?;
                 vec![("one-step.png", self.usual(model)?), ("two-step.png", self.draw(model, &two_steps)?)]
             }
-            Sampler::Heun | Sampler::Euler => vec![("ode.png", self.usual(model)?)],
+            Sampler::Heun | Sampler::Euler | Sampler::Dpmpp2m => vec![("ode.png", self.usual(model)?)],
         })
     }
 
@@ -64,6 +64,7 @@ impl Pictures {
             sigmas,
             class_labels: class_labels.as_deref(),
             guidance: None,
+            gamma: None,
             clip: sampling::clips(model),
             batch_size: sampling::batch_size(model.sample_shape()),
         };

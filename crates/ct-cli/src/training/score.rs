@@ -14,13 +14,8 @@ use ct_model::{ConsistencyModel, Denoiser as _};
 use ct_sample::SeededNoise;
 use serde_json::{Value, json};
 
-use crate::ruler::{Ruler, spread};
+use crate::ruler::Ruler;
 use crate::sampling::{self, Sampler};
-
-/// Real images that are compared with; more make the figure hardly better and slow.
-const MOST_IMAGES: usize = 10_000;
-/// Real points; the distances are between all pairs.
-const MOST_POINTS: usize = 4000;
 
 /// A comparison of one-step samples with data, beside that of held-out data.
 #[derive(Debug)]
@@ -62,8 +57,7 @@ fn compare(
     seed: u64,
 ) -> Result<Score> {
     let is_points = matches!(ruler, Ruler::Points);
-    let most = if is_points { MOST_POINTS } else { MOST_IMAGES };
-    let rows_of = |data: &Dataset| ruler.rows_of(data, &spread(data.len(), most), &mut |_| ());
+    let rows_of = |data: &Dataset| ruler.rows_of_data(data, &mut |_| ());
     let metrics: &[Metric] =
         if is_points { &[Metric::SlicedWasserstein, Metric::Mmd] } else { &[Metric::Frechet] };
     let settings = Settings { seed, ..Settings::default() };
@@ -87,6 +81,7 @@ fn usual_samples(model: &ConsistencyModel, sampler: Sampler, num: usize, seed: u
         sigmas: &sampler.sigmas(model.noise_range(), sampler.default_steps())?,
         class_labels: class_labels.as_deref(),
         guidance: None,
+        gamma: None,
         clip: sampling::clips(model),
         batch_size: sampling::batch_size(model.sample_shape()),
     };

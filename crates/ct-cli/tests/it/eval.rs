@@ -140,3 +140,32 @@ fn what_cannot_be_compared() {
     with(&["--neighbours", "n.jpg"]).failed(2, &["n.jpg", ".png"]);
     eval(&["--samples", "s.safetensors", "--data", "digitz"]).failed(2, &["did you mean `digits`?"]);
 }
+
+#[test]
+fn edits_are_compared_with_their_whole_pictures() {
+    let place = trained(DIGITS);
+    let edit = ["edit", "upscale", "--factor", "2", "--model", "run", "--data", "digits", "--pictures", "5"];
+    let more = ["--num", "2", "--steps", "2", "--save-tensors", "edited.safetensors"];
+    let told = place.ct(&[&edit[..], &more].concat()).ok();
+    let report = json(&place, &["--pairs", "edited.safetensors"]);
+    assert_eq!((&report["num_inputs"], &report["num_samples"]), (&5.into(), &10.into()));
+    for (part, words) in [("samples", "PSNR "), ("least", "dB (")] {
+        let psnr = format!("{:.2}", report[part]["PSNR"].as_f64().unwrap());
+        let at = told.out.find(words).unwrap() + words.len();
+        assert!(told.out[at..].starts_with(&psnr), "{psnr} of {part} in {told:?}");
+        assert!(report[part]["distance-digits"].as_f64().unwrap() > 0.0);
+    }
+    let text = place.ct(&["eval", "--pairs", "edited.safetensors", "--features", "pixels"]).ok();
+    assert!(text.out.contains("distance-pixels") && text.out.contains("what is known, alone"), "{text:?}");
+
+    let same = constant(0.5, &[2, 1, 8, 8]);
+    save(&place, "same.safetensors", &[("samples", same.clone()), ("input", same.clone())]);
+    let report = json(&place, &["--pairs", "same.safetensors"]);
+    assert_eq!((&report["samples"]["PSNR"], &report["least"]), (&100.0.into(), &Value::Null));
+    assert_eq!(report["samples"]["distance-digits"], 0.0);
+
+    save(&place, "lone.safetensors", &[("samples", same.clone())]);
+    place.ct(&["eval", "--pairs", "lone.safetensors"]).failed(2, &["no tensor named `input`", "ct edit"]);
+    save(&place, "odd.safetensors", &[("samples", constant(0.5, &[3, 1, 8, 8])), ("input", same)]);
+    place.ct(&["eval", "--pairs", "odd.safetensors"]).failed(2, &["[3, 1, 8, 8]", "[2, 1, 8, 8]"]);
+}

@@ -2,12 +2,14 @@
 #![expect(clippy::unwrap_used, reason = "what fails in a test fails the test")]
 
 mod bad_input;
+mod edit;
 mod ema;
 mod eval;
 mod forward;
 mod interrupted;
 mod recipes;
 mod sample;
+mod search;
 mod train;
 
 use std::path::Path;

@@ -6,6 +6,8 @@ mod batches;
 mod diffusers;
 mod edits;
 mod files;
+mod inversion;
+mod measurements;
 mod moments;
 mod multistep;
 mod ode;

@@ -1,10 +1,11 @@
 //! `ct eval`: how far samples are from data.
 
-mod inputs;
 mod neighbours;
+mod pairs;
+mod recorded;
 mod report;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
@@ -14,24 +15,17 @@ use ct_eval::{Metric, Samples, Settings, evaluate};
 use ct_model::folder::{self, Loaded};
 use ct_model::{ConsistencyModel, Denoiser as _};
 use ct_sample::SeededNoise;
-use indicatif::{ProgressBar, ProgressStyle};
 
-use self::inputs::Data;
 use self::report::{Evaluation, Origin};
 use crate::global::Global;
 use crate::mistake::mistake;
-use crate::ruler::{Ruler, spread};
+use crate::real_data::{self, LEAST, RealData};
+use crate::ruler::Ruler;
 use crate::sampling::{self, SamplerArgs, Way};
 use crate::{model_path, output, terminal};
 
 /// Samples without --num.
 const NUM: usize = 5000;
-/// Real images that are compared with; more make the figures hardly better and slow.
-const MOST_IMAGES: usize = 10_000;
-/// Real points; the distances are between all pairs.
-const MOST_POINTS: usize = 4000;
-/// Precision and recall look at the third neighbour, so a set needs one sample more.
-const LEAST: usize = 4;
 
 /// Compare samples with data, beside what held-out data would get.
 ///
@@ -44,16 +38,20 @@ const LEAST: usize = 4;
   ct eval --model runs/digits --steps 2 --metrics fd,kid,pr,swd,mmd
   ct eval --model runs/icons --data folder:icons --features efflite0.safetensors
   ct eval --model runs/digits --neighbours neighbours.png      has it learned images by heart?
-  ct eval --samples samples.safetensors --data digits --json   samples of any program")]
+  ct eval --samples samples.safetensors --data digits --json   samples of any program
+  ct eval --pairs edited.safetensors                           edits, each against its whole picture")]
 pub(crate) struct Args {
     /// A model folder, a checkpoint, or a run folder, of which the newest checkpoint is taken.
-    #[arg(long, value_name = "DIR", required_unless_present = "samples")]
+    #[arg(long, value_name = "DIR", required_unless_present_any = ["samples", "pairs"])]
     model: Option<PathBuf>,
     /// Samples that were recorded, in the place of a model: `samples` [N, C, H, W] in [-1, 1].
     #[arg(long, value_name = "FILE.safetensors", conflicts_with_all = ["model", "sampler", "steps", "sigmas", "guidance"])]
     samples: Option<PathBuf>,
+    /// Pictures of which each has one to be like: `samples` and `input`, and perhaps `least`, as `ct edit` writes them.
+    #[arg(long, value_name = "FILE.safetensors", conflicts_with_all = ["model", "samples", "data", "num", "metrics", "neighbours"])]
+    pairs: Option<PathBuf>,
     /// The data to compare with, such as digits or idx:PATH [default: what the model has learned from].
-    #[arg(long, value_name = "SPEC", required_unless_present = "model")]
+    #[arg(long, value_name = "SPEC", required_unless_present_any = ["model", "pairs"])]
     data: Option<String>,
     /// Number of samples [default: 5000, or all of the file].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(4..))]
@@ -76,14 +74,17 @@ pub(crate) struct Args {
 
 /// Compares samples with data.
 pub(crate) fn run(args: &Args, global: &Global) -> Result<ExitCode> {
+    if let Some(path) = &args.pairs {
+        return pairs::run(path, &args.features, args.json);
+    }
     let Plan { subject, ruler, spec, data, seed } = plan(args, global)?;
     let is_image = !matches!(ruler, Ruler::Points);
-    let most = if is_image { MOST_IMAGES } else { MOST_POINTS };
     let (samples, origin) = subject.samples(args, seed)?;
-    let rows = with_bar("features of samples", samples.dims()[0], |progress| ruler.rows(&samples, progress))?;
-    let real = rows_of(&ruler, &data.train, most)?;
-    let held_out = data.held_out.as_ref().filter(|data| data.len() >= LEAST);
-    let held_out = held_out.map(|data| rows_of(&ruler, data, most)).transpose()?;
+    let rows = terminal::with_bar("features of samples", samples.dims()[0], |progress| {
+        ruler.rows(&samples, progress)
+    })?;
+    let real = rows_of(&ruler, &data.train)?;
+    let held_out = data.held_out.as_ref().map(|data| rows_of(&ruler, data)).transpose()?;
 
     let metrics = metrics(args, is_image);
     let settings = Settings { seed, ..Settings::default() };
@@ -107,7 +108,7 @@ pub(crate) fn run(args: &Args, global: &Global) -> Result<ExitCode> {
     }
     if let Some(path) = &args.neighbours {
         let train = &data.train;
-        let all = if real.len() == train.len() { real } else { rows_of(&ruler, train, usize::MAX)? };
+        let all = if real.len() == train.len() { real } else { all_rows_of(&ruler, train)? };
         ct_sample::save_png(&neighbours::neighbours(&samples, &rows, train, &all)?, path)?;
         terminal::note(format_args!(
             "{}: in each row a sample and the training images nearest to it",
@@ -122,30 +123,22 @@ struct Plan {
     subject: Subject,
     ruler: Ruler,
     spec: String,
-    data: Data,
+    data: RealData,
     seed: u64,
 }
 
 /// Finds whatever can be wrong before the long work.
 fn plan(args: &Args, global: &Global) -> Result<Plan> {
     args.neighbours.as_deref().map_or(Ok(()), |path| output::check_png("--neighbours", path))?;
-    let file = match args.features.as_str() {
-        "auto" | "pixels" => None,
-        path => Some(Ruler::load(Path::new(path))?),
-    };
     let seed = global.seed.unwrap_or(0);
     let subject = Subject::open(args, global)?;
     let shape = subject.sample_shape();
     if args.neighbours.is_some() && shape.len() != 3 {
         return Err(mistake("--neighbours draws images, and these samples are vectors"));
     }
-    let ruler = file.map_or_else(|| choose(args, &shape), Ok)?;
-    ruler.check(&shape)?;
+    let ruler = Ruler::choose(&args.features, &shape)?;
     let spec = data_spec(args, &subject)?;
-    let data = inputs::data(&spec, &shape, seed)?;
-    if data.train.len() < LEAST {
-        return Err(mistake(format!("`{spec}` holds {} samples, too few to compare with", data.train.len())));
-    }
+    let data = real_data::load(&spec, &shape, seed)?;
     Ok(Plan { subject, ruler, spec, data, seed })
 }
 
@@ -158,7 +151,7 @@ enum Subject {
 impl Subject {
     fn open(args: &Args, global: &Global) -> Result<Self> {
         if let Some(path) = &args.samples {
-            let samples = inputs::recorded(path, args.num.map(|num| num as usize))?;
+            let samples = recorded::samples(path, args.num.map(|num| num as usize))?;
             let num = samples.dims()[0];
             if num < LEAST || args.num.is_some_and(|wanted| wanted as usize > num) {
                 let wanted = args.num.map_or(LEAST, |num| num as usize);
@@ -201,28 +194,12 @@ fn draw(model: &ConsistencyModel, num: usize, way: &Way, clip: bool, seed: u64) 
         sigmas: &way.sigmas,
         class_labels: class_labels.as_deref(),
         guidance: way.guidance,
+        gamma: way.gamma,
         clip,
         batch_size: sampling::batch_size(model.sample_shape()),
     };
     let noise = SeededNoise { seed, first_index: 0 };
-    with_bar("samples", num, |progress| Ok(sampling::draw(model, &noise, &request, progress)?))
-}
-
-/// The features that suit the samples, or their pixels.
-fn choose(args: &Args, shape: &[usize]) -> Result<Ruler> {
-    if args.features == "pixels" {
-        return Ok(Ruler::plain(shape));
-    }
-    if let Some(ruler) = Ruler::embedded(shape)? {
-        return Ok(ruler);
-    }
-    if shape.len() == 3 {
-        terminal::note(format_args!(
-            "no feature network in ct suits images of shape {shape:?}, so pixels are compared; \
-             --features FILE with the weights of EfficientNet-Lite0 tells more (docs/MATH.md)"
-        ));
-    }
-    Ok(Ruler::plain(shape))
+    terminal::with_bar("samples", num, |progress| Ok(sampling::draw(model, &noise, &request, progress)?))
 }
 
 fn data_spec(args: &Args, subject: &Subject) -> Result<String> {
@@ -243,25 +220,12 @@ fn metrics(args: &Args, is_image: bool) -> Vec<Metric> {
     }
 }
 
-fn rows_of(ruler: &Ruler, data: &Dataset, most: usize) -> Result<Samples> {
-    let indices = spread(data.len(), most);
-    with_bar("features of data", indices.len(), |progress| ruler.rows_of(data, &indices, progress))
+fn rows_of(ruler: &Ruler, data: &Dataset) -> Result<Samples> {
+    let num = data.len().min(ruler.most_real());
+    terminal::with_bar("features of data", num, |progress| ruler.rows_of_data(data, progress))
 }
 
-/// Does work that tells how far it is, with a bar on a terminal.
-fn with_bar<T>(
-    what: &'static str,
-    num: usize,
-    work: impl FnOnce(&mut dyn FnMut(usize)) -> Result<T>,
-) -> Result<T> {
-    if !terminal::can_draw() {
-        return work(&mut |_| ());
-    }
-    let bar = ProgressBar::new(num as u64);
-    bar.set_style(ProgressStyle::with_template("{msg} {bar:32} {pos}/{len}, {eta} left")?);
-    bar.set_message(what);
-    terminal::set_bar(Some(bar.clone()));
-    let done = work(&mut |done| bar.set_position(done as u64));
-    terminal::set_bar(None);
-    done
+fn all_rows_of(ruler: &Ruler, data: &Dataset) -> Result<Samples> {
+    let all: Vec<usize> = (0..data.len()).collect();
+    terminal::with_bar("features of data", all.len(), |progress| ruler.rows_of(data, &all, progress))
 }

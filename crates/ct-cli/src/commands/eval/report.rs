@@ -114,7 +114,7 @@ mod tests {
     use crate::sampling::Sampler;
 
     fn one_step() -> Way {
-        Way { sampler: Sampler::Multistep, sigmas: vec![80.0], guidance: None }
+        Way { sampler: Sampler::Multistep, sigmas: vec![80.0], guidance: None, gamma: None }
     }
 
     #[test]

@@ -1,10 +1,9 @@
-//! What `ct eval` compares: samples of a model or of a file, and data of the same shape.
+//! Samples that another program, or `ct sample`, has written.
 
 use std::path::Path;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use candle_core::{DType, Device, Tensor};
-use ct_data::{Dataset, LoadOptions, Source, Split};
 use ct_model::folder;
 
 use crate::mistake::mistake;
@@ -12,41 +11,11 @@ use crate::mistake::mistake;
 /// The largest value that samples of images can have by right, with room for estimates that are not clipped.
 const LARGEST: f32 = 2.0;
 
-/// The data, in two parts.
-#[derive(Debug)]
-pub(crate) struct Data {
-    pub(crate) train: Dataset,
-    pub(crate) held_out: Option<Dataset>,
-}
-
-/// Reads the data that `spec` names, as samples of this shape.
-pub(crate) fn data(spec: &str, sample_shape: &[usize], seed: u64) -> Result<Data> {
-    let source: Source = spec.parse()?;
-    let (size, channels) = match *sample_shape {
-        [c, h, w] => (Some([h, w]), Some(c)),
-        _ => (None, None),
-    };
-    let load = |split| source.load(&LoadOptions { size, channels, split, seed });
-    let train = load(Split::Train).with_context(|| format!("cannot load the data `{spec}`"))?;
-    if train.sample_shape() != sample_shape {
-        return Err(mistake(format!(
-            "the samples have shape {sample_shape:?}, but `{spec}` holds {:?}: name the data that they are to be like with --data",
-            train.sample_shape()
-        )));
-    }
-    // Not every source has held-out data.
-    let held_out = match load(Split::Test) {
-        Err(ct_data::Error::NoSplit { .. }) => None,
-        found => Some(found.with_context(|| format!("cannot load the held-out part of `{spec}`"))?),
-    };
-    Ok(Data { train, held_out })
-}
-
 /// The tensor `samples` of a file.
 ///
 /// # Shapes
 /// Returns `[N, C, H, W]` or `[N, D]` f32, at most `most` of them.
-pub(crate) fn recorded(path: &Path, most: Option<usize>) -> Result<Tensor> {
+pub(crate) fn samples(path: &Path, most: Option<usize>) -> Result<Tensor> {
     let tensors = folder::read_tensors(path, &Device::Cpu)?;
     let wrong = |what: String| mistake(format!("{}: {what}", path.display()));
     let samples = tensors.get("samples").ok_or_else(|| {
