@@ -3,6 +3,9 @@
 //! Every edit is made of the same held-out pictures by `ct edit`, and compared with them by `ct eval --pairs`:
 //! the results of the model, the least picture that agrees with what is known (no model at all),
 //! and, given a Python with `OpenCV` and scikit-image, what a well-known method makes of the same measurement.
+//! With `--gallery` a strip of pictures is made by every edit there is, in place of the table.
+
+mod gallery;
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -17,8 +20,9 @@ use crate::workspace;
 /// Arguments of `cargo xtask edits`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
-    cargo xtask edits --model runs/fashion --data idx:data/fashion-mnist\n  \
-    cargo xtask edits --model runs/icons --data folder:emoji --features efflite0.safetensors --peer ~/venv/bin/python")]
+    cargo xtask edits --model runs/fashion --data idx:data/fashion-mnist --shape 1,28,28\n  \
+    cargo xtask edits --model runs/icons --data folder:emoji --shape 3,32,32 --features efflite0.safetensors\n  \
+    cargo xtask edits --model runs/icons --data folder:emoji --shape 3,32,32 --gallery --out gallery")]
 pub(crate) struct Args {
     /// A model folder, a checkpoint or a run.
     #[arg(long, value_name = "DIR")]
@@ -26,9 +30,12 @@ pub(crate) struct Args {
     /// The data, of which the held-out part is edited.
     #[arg(long, value_name = "SPEC")]
     data: String,
-    /// Height and width of the model's pictures, for the size of the hole.
-    #[arg(long, value_name = "PIXELS")]
-    size: u32,
+    /// Channels, height and width of the model's pictures.
+    #[arg(long, value_name = "C,H,W", value_delimiter = ',', num_args = 3)]
+    shape: Vec<u32>,
+    /// Make a strip of pictures by every edit, and no table.
+    #[arg(long, conflicts_with_all = ["num", "features", "peer"])]
+    gallery: bool,
     /// Held-out pictures.
     #[arg(long, value_name = "N", default_value_t = 500)]
     num: usize,
@@ -61,8 +68,17 @@ struct Edit {
 
 /// Makes and compares every edit, and writes `table.md` and `table.json`.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
-    if args.size < 8 || !args.size.is_multiple_of(4) {
-        return Err(Mistake(format!("--size {}: expected a multiple of 4, at least 8", args.size)).into());
+    let &[channels @ (1 | 3), height, width] = &args.shape[..] else {
+        return Err(
+            Mistake(format!("--shape {:?}: expected 1 or 3 channels, height, width", args.shape)).into()
+        );
+    };
+    if [height, width].iter().any(|side| *side < 8 || !side.is_multiple_of(4)) {
+        return Err(Mistake(format!(
+            "--shape {:?}: expected sides that are multiples of 4, at least 8",
+            args.shape
+        ))
+        .into());
     }
     let workspace = workspace::load()?;
     let ct = match &args.ct {
@@ -73,8 +89,12 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     };
     let script = workspace.root.join("bench/pytorch/edit_baselines.py");
     std::fs::create_dir_all(&args.out).with_context(|| format!("cannot create {}", args.out.display()))?;
+    if args.gallery {
+        gallery::make(args, &ct, [channels, height, width])?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let mut rows = Vec::new();
-    for edit in edits(args.size) {
+    for edit in edits(height, width) {
         println!("== {}", edit.title);
         let row = measure(&edit, args, &ct, &script)?;
         rows.push(row);
@@ -85,8 +105,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
 }
 
 /// The edits of the table: a hole of a quarter of the picture, 4 and 16 times fewer pixels, blur, noise.
-fn edits(size: u32) -> Vec<Edit> {
-    let (quarter, half) = (size / 4, size / 2);
+fn edits(height: u32, width: u32) -> Vec<Edit> {
     let edit = |name, title: &str, args: &[&str], in_steps, known_method| Edit {
         name,
         title: title.to_owned(),
@@ -94,15 +113,26 @@ fn edits(size: u32) -> Vec<Edit> {
         in_steps,
         known_method,
     };
-    let rect = format!("{quarter},{quarter},{half},{half}");
+    let rect = hole(height, width);
     vec![
-        edit("inpaint", &format!("inpaint, {half}x{half} in the middle"), &["--rect", &rect], true, "Telea"),
+        edit(
+            "inpaint",
+            &format!("inpaint, {}x{} in the middle", width / 2, height / 2),
+            &["--rect", &rect],
+            true,
+            "Telea",
+        ),
         edit("upscale", "upscale by 2", &["--factor", "2"], true, "bicubic"),
         edit("upscale", "upscale by 4", &["--factor", "4"], true, "bicubic"),
         edit("deblur", "deblur, 1.5 pixels", &["--std", "1.5"], true, "Richardson-Lucy"),
         edit("denoise", "denoise, sigma 0.25", &["--sigma", "0.25"], false, "non-local means"),
         edit("denoise", "denoise, sigma 0.5", &["--sigma", "0.5"], false, "non-local means"),
     ]
+}
+
+/// A rectangle in the middle, half as wide and half as high as the picture, as `--rect` takes it.
+fn hole(height: u32, width: u32) -> String {
+    format!("{},{},{},{}", width / 4, height / 4, width / 2, height / 2)
 }
 
 /// One line of the table.
@@ -226,7 +256,8 @@ mod tests {
         let args = Args {
             model: "m".into(),
             data: "d".into(),
-            size: 28,
+            shape: vec![1, 28, 28],
+            gallery: false,
             num: 500,
             steps: 40,
             features: None,
@@ -240,6 +271,6 @@ mod tests {
 
     #[test]
     fn the_hole_lies_in_the_middle() {
-        assert_eq!(edits(28)[0].args, ["--rect", "7,7,14,14"]);
+        assert_eq!(edits(28, 28)[0].args, ["--rect", "7,7,14,14"]);
     }
 }
