@@ -41,7 +41,7 @@ mod samples;
 mod sliced_wasserstein;
 
 pub use error::{Error, Result};
-pub use features::{EfficientNet, Features, SmallCnn};
+pub use features::{EfficientNet, Features, Inception, SmallCnn};
 pub use frechet::{frechet_distance, frechet_distance_of_moments};
 pub use kid::{Kid, KidConfig, kid};
 pub use mmd::{Kernel, median_distance, squared_mmd};

@@ -189,7 +189,16 @@ fn measure(
 ) -> Result<Vec<Figure>> {
     let figure = |kind: &str, value| Figure { name: format!("{kind}-{space}"), value, std: None };
     Ok(match metric {
-        Metric::Frechet => vec![figure("FD", frechet_distance(real, generated)?)],
+        Metric::Frechet => {
+            let value = frechet_distance(real, generated)?;
+            // Only in the features of Inception it has this name.
+            let is_fid = matches!(space, Space::Features(network) if network == "inception");
+            vec![if is_fid {
+                Figure { name: "FID".to_owned(), value, std: None }
+            } else {
+                figure("FD", value)
+            }]
+        }
         Metric::Kid => {
             let Settings { seed, num_subsets, subset_size, .. } = *settings;
             let found = kid(real, generated, &KidConfig { num_subsets, subset_size, seed })?;

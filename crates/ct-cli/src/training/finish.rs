@@ -24,7 +24,7 @@ pub(crate) fn finish(
     let samples = folder.path().join("samples");
     let model = trainer.model()?;
     let mut drawn = Vec::new();
-    for (name, picture) in pictures.last(&model)? {
+    for (name, picture) in pictures.last(&model, trainer.trained_from_sigma())? {
         let path = samples.join(name);
         save_picture(&picture, &path)?;
         drawn.push(path);
@@ -39,19 +39,25 @@ pub(crate) fn finish(
         ct_model::folder::write_file(&folder.path().join("score.json"), text.as_bytes())?;
         terminal::say(&score);
     }
-    let num = if data.sample_shape().len() == 3 { 64 } else { 2000 };
-    say_what_next(folder.path(), &drawn, num);
+    say_what_next(folder.path(), &drawn, data.sample_shape(), &config.data.source);
     Ok(())
 }
 
-fn say_what_next(run: &Path, drawn: &[PathBuf], num: usize) {
+fn say_what_next(run: &Path, drawn: &[PathBuf], sample_shape: &[usize], source: &str) {
     let run = run.display();
+    let (num, edit) = match *sample_shape {
+        [_, height, width] => {
+            let rect = format!("{},{},{},{}", width / 4, height / 4, width / 2, height / 2);
+            (64, format!("\nedit with it ct edit inpaint --model {run} --data {source} --rect {rect}"))
+        }
+        _ => (2000, String::new()),
+    };
     let drawn: Vec<String> = drawn.iter().map(|path| path.display().to_string()).collect();
     terminal::say(format_args!(
         "
-look at     {}
-sample it   ct sample --model {run} --num {num} --grid samples.png
-inspect it  ct inspect {run}",
-        drawn.join("\n            ")
+look at      {}
+sample it    ct sample --model {run} --num {num} --grid samples.png{edit}
+inspect it   ct inspect {run}",
+        drawn.join("\n             ")
     ));
 }

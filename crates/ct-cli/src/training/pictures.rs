@@ -45,11 +45,16 @@ impl Pictures {
         self.draw(model, &sigmas)
     }
 
-    /// The pictures of a finished run, by the names of their files.
-    pub(crate) fn last(&self, model: &ConsistencyModel) -> Result<Vec<(&'static str, DynamicImage)>> {
+    /// The pictures of a finished run, by the names of their files; none asks the model below the noise of its training.
+    pub(crate) fn last(
+        &self,
+        model: &ConsistencyModel,
+        trained_from_sigma: Option<f64>,
+    ) -> Result<Vec<(&'static str, DynamicImage)>> {
         Ok(match self.sampler {
             Sampler::Multistep => {
-                let two_steps = sampling::two_step_sigmas(model, self.config.two_step_sigma)?;
+                let mut two_steps = sampling::two_step_sigmas(model, self.config.two_step_sigma)?;
+                two_steps[1] = two_steps[1].max(trained_from_sigma.unwrap_or(0.0));
                 vec![("one-step.png", self.usual(model)?), ("two-step.png", self.draw(model, &two_steps)?)]
             }
             Sampler::Heun | Sampler::Euler | Sampler::Dpmpp2m => vec![("ode.png", self.usual(model)?)],

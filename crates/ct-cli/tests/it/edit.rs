@@ -73,7 +73,8 @@ fn a_hole_is_filled_and_the_rest_is_kept() {
         ],
     )
     .ok();
-    assert!(answer.out.contains("2 results of 3 steps") && answer.out.contains("edit.png"), "{answer:?}");
+    assert!(answer.out.contains("2 results of 3 steps"), "{answer:?}");
+    assert!(answer.out.contains("edit.png (known | results)"), "{answer:?}");
     assert_eq!(size(&place, "edit.png"), (strip(3), strip(1)));
     let out = tensors(&place, "out.safetensors");
     let (samples, known) = (&out["samples"], &out["measured"]);

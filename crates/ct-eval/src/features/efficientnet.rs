@@ -20,7 +20,7 @@ const STRIDES: [usize; 11] = [1, 2, 1, 2, 1, 2, 1, 1, 1, 1, 1];
 /// Stride of the first convolution.
 const STEM_STRIDE: usize = 2;
 /// Added to the variance of batch normalization.
-const EPS: f32 = 1e-3;
+const EPS: f64 = 1e-3;
 
 /// The first eleven blocks of EfficientNet-Lite0, averaged over the pixels.
 #[derive(Debug, Clone)]
@@ -69,7 +69,7 @@ struct Image {
 impl EfficientNet {
     /// The network of a file with the names of PyTorch's port.
     pub(crate) fn from_weights(weights: &Weights) -> Result<Self> {
-        let (w, b) = folded(weights, "_conv_stem", "_bn0")?;
+        let (w, b) = weights.folded("_conv_stem", "_bn0", EPS)?;
         let mut channels = weights.rank4(&w, "_conv_stem")?[0];
         weights.shaped("_conv_stem.weight", &[channels, 3, w.dims()[2], w.dims()[2]])?;
         let stem = (Value::from(w), Value::from(b));
@@ -149,7 +149,7 @@ impl Block {
 
 impl Pointwise {
     fn from_weights(weights: &Weights, conv: &str, norm: &str, channels_in: usize) -> Result<Self> {
-        let (w, b) = folded(weights, conv, norm)?;
+        let (w, b) = weights.folded(conv, norm, EPS)?;
         let channels = weights.rank4(&w, conv)?[0];
         weights.shaped(&format!("{conv}.weight"), &[channels, channels_in, 1, 1])?;
         Ok(Self { w: Value::from(w.reshape((channels, channels_in))?), b: Value::from(b) })
@@ -164,7 +164,7 @@ impl Depthwise {
         channels: usize,
         stride: usize,
     ) -> Result<Self> {
-        let (w, b) = folded(weights, conv, norm)?;
+        let (w, b) = weights.folded(conv, norm, EPS)?;
         let kernel = weights.rank4(&w, conv)?[2];
         weights.shaped(&format!("{conv}.weight"), &[channels, 1, kernel, kernel])?;
         let w = w.reshape((channels, kernel * kernel))?.t()?.contiguous()?.flatten_all()?.to_vec1()?;
@@ -201,28 +201,6 @@ impl Depthwise {
         let values = Tensor::from_vec(out, (x.batch * height * width, channels), &Device::Cpu)?;
         Ok(Image { values, batch: x.batch, height, width })
     }
-}
-
-impl Weights {
-    /// The dimensions of the weights of a convolution.
-    fn rank4(&self, w: &Tensor, name: &str) -> Result<[usize; 4]> {
-        <[usize; 4]>::try_from(w.dims()).map_err(|_| {
-            self.error(format!("`{name}.weight` has shape {:?}, expected four dimensions", w.dims()))
-        })
-    }
-}
-
-/// A convolution without bias and the batch normalization after it, as one convolution with a bias:
-/// w' = w gamma / sqrt(var + eps), b' = beta - mean gamma / sqrt(var + eps).
-fn folded(weights: &Weights, conv: &str, norm: &str) -> Result<(Tensor, Tensor)> {
-    let w = weights.get(&format!("{conv}.weight"))?;
-    let channels = weights.rank4(w, conv)?[0];
-    let of_norm = |part: &str| weights.shaped(&format!("{norm}.{part}"), &[channels]);
-    let (gamma, beta) = (of_norm("weight")?, of_norm("bias")?);
-    let (mean, var) = (of_norm("running_mean")?, of_norm("running_var")?);
-    let factor = (gamma / (var + f64::from(EPS))?.sqrt()?)?;
-    let folded = w.broadcast_mul(&factor.reshape((channels, 1, 1, 1))?)?;
-    Ok((folded, (beta - (mean * factor)?)?))
 }
 
 /// Zeros before and after, as TensorFlow's `SAME` has them: ceil(size / stride) results, the odd zero after.

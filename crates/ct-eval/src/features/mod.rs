@@ -5,11 +5,14 @@
 //! | [`SmallCnn`] `digits` | gray, 8x8 | 64 | in the binary, trained on the embedded digits |
 //! | [`SmallCnn`] `fashion` | gray, 28x28 | 64 | in the binary, trained on Fashion-MNIST |
 //! | [`EfficientNet`] `efflite0` | colour or gray, any size | 112 | a file that the user brings |
+//! | [`Inception`] `inception` | colour or gray, any size | 2048 | a file that the user brings |
 //!
 //! A figure is called by its network: `FD-digits`, `KID-efflite0`.
-//! Figures of different networks cannot be compared with each other, and only the distance in Inception features is FID.
+//! Figures of different networks cannot be compared with each other, and only the Fréchet distance in the features of
+//! Inception is called FID.
 
 mod efficientnet;
+mod inception;
 mod small_cnn;
 mod weights;
 
@@ -18,6 +21,7 @@ use std::path::Path;
 use candle_core::{DType, Tensor};
 
 pub use efficientnet::EfficientNet;
+pub use inception::Inception;
 pub use small_cnn::SmallCnn;
 
 use crate::{
@@ -30,6 +34,8 @@ use weights::Weights;
 /// Images that go through a network at once, and their pixels.
 const BATCH: usize = 64;
 const BATCH_PIXELS: usize = 1 << 16;
+/// Images that go through Inception at once, which sees them large.
+const INCEPTION_BATCH: usize = 4;
 
 const DIGITS: &[u8] = include_bytes!("../../data/digits.safetensors");
 const FASHION: &[u8] = include_bytes!("../../data/fashion.safetensors");
@@ -54,6 +60,8 @@ pub enum Features {
     Small(SmallCnn),
     /// The first blocks of EfficientNet-Lite0.
     EfficientNet(EfficientNet),
+    /// Inception-v3 in the variant of FID.
+    Inception(Inception),
 }
 
 impl Features {
@@ -70,21 +78,29 @@ impl Features {
         Ok(Some(Self::Small(SmallCnn::from_weights(&Weights::parse(bytes, "the embedded weights")?)?)))
     }
 
-    /// A network from a safetensors file, recognized by the names of its tensors.
+    /// A network from a safetensors file, or a state dict of PyTorch (`.pth`, `.pt`), recognized by the names of its tensors.
     ///
     /// # Errors
     /// [`Error::Io`] when the file cannot be read, [`Error::Weights`] when it holds no network that is known.
     pub fn load(path: &Path) -> Result<Self> {
+        let is_pickle = path.extension().is_some_and(|extension| extension == "pth" || extension == "pt");
         let bytes = std::fs::read(path).map_err(|source| Error::Io { path: path.to_path_buf(), source })?;
-        let weights = Weights::parse(&bytes, &path.display().to_string())?;
+        let weights = if is_pickle {
+            Weights::parse_pickle(path)?
+        } else {
+            Weights::parse(&bytes, &path.display().to_string())?
+        };
         if weights.has("_conv_stem.weight") {
             EfficientNet::from_weights(&weights).map(Self::EfficientNet)
+        } else if weights.has("Conv2d_1a_3x3.conv.weight") {
+            Inception::from_weights(&weights).map(Self::Inception)
         } else if weights.has("conv1.weight") && weights.has("scores.weight") {
             SmallCnn::from_weights(&weights).map(Self::Small)
         } else {
             Err(weights.error(
                 "it holds no network that is known: expected EfficientNet-Lite0 \
-                 (`_conv_stem.weight`, `_blocks.0._depthwise_conv.weight`, ..) or a small classifier of this project",
+                 (`_conv_stem.weight`, `_blocks.0._depthwise_conv.weight`, ..), Inception-v3 of pytorch-fid \
+                 (`Conv2d_1a_3x3.conv.weight`, ..) or a small classifier of this project",
             ))
         }
     }
@@ -94,6 +110,7 @@ impl Features {
         match self {
             Self::Small(network) => network.name(),
             Self::EfficientNet(_) => "efflite0",
+            Self::Inception(_) => "inception",
         }
     }
 
@@ -102,6 +119,7 @@ impl Features {
         match self {
             Self::Small(network) => network.dim(),
             Self::EfficientNet(network) => network.dim(),
+            Self::Inception(network) => network.dim(),
         }
     }
 
@@ -120,7 +138,7 @@ impl Features {
                 let side = network.side();
                 (c == 1 && h == side && w == side, format!("[1, {side}, {side}]"))
             }
-            (Self::EfficientNet(_), &[c, h, w]) => {
+            (Self::EfficientNet(_) | Self::Inception(_), &[c, h, w]) => {
                 (matches!(c, 1 | 3) && h.min(w) >= 1, "[1, H, W] or [3, H, W]".to_owned())
             }
             _ => (false, "images, [C, H, W]".to_owned()),
@@ -144,13 +162,17 @@ impl Features {
         let x = x.to_dtype(DType::F32)?.contiguous()?;
         let mut values = Vec::with_capacity(num * self.dim());
         let pixels: usize = x.dims().iter().skip(2).product();
-        let batch = (BATCH_PIXELS / pixels.max(1)).clamp(1, BATCH);
+        let batch = match self {
+            Self::Inception(_) => INCEPTION_BATCH,
+            _ => (BATCH_PIXELS / pixels.max(1)).clamp(1, BATCH),
+        };
         for start in (0..num).step_by(batch) {
             let end = (start + batch).min(num);
             let part = x.narrow(0, start, end - start)?;
             let features = match self {
                 Self::Small(network) => network.features(&part)?,
                 Self::EfficientNet(network) => network.features(&part)?,
+                Self::Inception(network) => network.features(&part)?,
             };
             values.extend(features.flatten_all()?.to_vec1::<f32>()?);
             progress(end);

@@ -1,6 +1,6 @@
 //! Weights of a feature network, from a safetensors file.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, path::Path};
 
 use candle_core::{DType, Device, Tensor, safetensors::Load as _};
 use safetensors::SafeTensors;
@@ -34,6 +34,22 @@ impl Weights {
         Ok(Self { origin: origin.to_owned(), tensors, metadata })
     }
 
+    /// Reads a state dict as PyTorch saves it; nothing in it is executed.
+    pub(crate) fn parse_pickle(path: &Path) -> Result<Self> {
+        let origin = path.display().to_string();
+        let read = candle_core::pickle::read_all(path).map_err(|error| Error::Weights {
+            origin: origin.clone(),
+            reason: format!("it is no state dict of PyTorch, or damaged: {error}"),
+        })?;
+        let mut tensors = HashMap::new();
+        for (name, tensor) in read {
+            if tensor.dtype().is_float() {
+                tensors.insert(name, tensor.to_dtype(DType::F32)?);
+            }
+        }
+        Ok(Self { origin, tensors, metadata: HashMap::new() })
+    }
+
     pub(crate) fn has(&self, name: &str) -> bool {
         self.tensors.contains_key(name)
     }
@@ -55,6 +71,26 @@ impl Weights {
             return Ok(tensor);
         }
         Err(self.error(format!("`{name}` has shape {:?}, expected {shape:?}", tensor.dims())))
+    }
+
+    /// The dimensions of the weights of a convolution.
+    pub(crate) fn rank4(&self, w: &Tensor, name: &str) -> Result<[usize; 4]> {
+        <[usize; 4]>::try_from(w.dims()).map_err(|_| {
+            self.error(format!("`{name}.weight` has shape {:?}, expected four dimensions", w.dims()))
+        })
+    }
+
+    /// A convolution without bias and the batch normalization after it, as one convolution with a bias:
+    /// w' = w gamma / sqrt(var + eps), b' = beta - mean gamma / sqrt(var + eps).
+    pub(crate) fn folded(&self, conv: &str, norm: &str, eps: f64) -> Result<(Tensor, Tensor)> {
+        let w = self.get(&format!("{conv}.weight"))?;
+        let channels = self.rank4(w, conv)?[0];
+        let of_norm = |part: &str| self.shaped(&format!("{norm}.{part}"), &[channels]);
+        let (gamma, beta) = (of_norm("weight")?, of_norm("bias")?);
+        let (mean, var) = (of_norm("running_mean")?, of_norm("running_var")?);
+        let factor = (gamma / (var + eps)?.sqrt()?)?;
+        let folded = w.broadcast_mul(&factor.reshape((channels, 1, 1, 1))?)?;
+        Ok((folded, (beta - (mean * factor)?)?))
     }
 
     /// An error about this file.

@@ -144,3 +144,31 @@ fn files_that_are_no_feature_network_are_named() {
     refused("`_blocks.3._project_conv.weight` has shape [8, 5, 1, 1], expected [8, 12, 1, 1]");
     std::fs::remove_dir_all(&dir).unwrap();
 }
+
+#[test]
+fn inception_is_that_of_pytorch_fid() {
+    let path: PathBuf =
+        [env!("CARGO_MANIFEST_DIR"), "tests", "golden", "inception", "case.safetensors"].iter().collect();
+    let golden = load(&path);
+    let network = Features::load(&path).unwrap();
+    assert_eq!((network.name(), network.dim()), ("inception", 128));
+    let found = features(&network, &golden["input"]);
+    let expected: Vec<f32> = golden["features"].flatten_all().unwrap().to_vec1().unwrap();
+    let largest = expected.iter().fold(0f32, |largest, value| largest.max(value.abs()));
+    for (index, (found, expected)) in found.iter().zip(&expected).enumerate() {
+        assert!((found - expected).abs() < 1e-4 * largest, "feature {index}: {found} for {expected}");
+    }
+    assert!(network.check(&[3, 1, 1]).is_ok() && network.check(&[2]).is_err());
+}
+
+#[test]
+fn only_the_distance_in_inception_is_called_fid() {
+    use ct_eval::{Metric, Samples, Settings, Space, evaluate};
+    let rows = Samples::new(vec![0.0, 1.0, 2.0, 3.0, 4.0, 5.0], 1).unwrap();
+    let name = |space: &str| {
+        let space = Space::Features(space.to_owned());
+        let report = evaluate(&rows, &rows, &[Metric::Frechet], &space, &Settings::default()).unwrap();
+        report.figures[0].name.clone()
+    };
+    assert_eq!((name("inception").as_str(), name("efflite0").as_str()), ("FID", "FD-efflite0"));
+}

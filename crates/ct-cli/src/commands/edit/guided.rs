@@ -115,10 +115,12 @@ pub(super) fn denoise(args: &Denoise, global: &Global) -> Result<()> {
         let (before, after) = (psnr(&noisy, clean)?, psnr(&results, clean)?);
         summary = format!("{summary}, PSNR {after:.2} dB ({before:.2} before)");
     }
-    let columns = clean.iter().cloned().chain([noisy.clone()]).collect();
+    let whole = clean.iter().cloned().map(|clean| ("whole", clean));
+    let columns = whole.chain([("noisy", noisy.clone())]).collect();
     let mut tensors = vec![("measured", noisy)];
     tensors.extend(clean.map(|clean| ("input", clean)));
-    args.common.outputs.write(&editor, &Made { columns, results: &results, per_input: 1, tensors, summary })
+    let made = Made { columns, results: &results, per_input: 1, results_are: "clean", tensors, summary };
+    args.common.outputs.write(&editor, &made)
 }
 
 /// The noise of each picture, within what the model knows.
@@ -171,7 +173,7 @@ fn guided(
     })?;
     let summary = format!("{num} results of {} steps", sigmas.len());
     let tensors = vec![("input", inputs.x.clone()), ("sigmas", Tensor::new(sigmas, results.device())?)];
-    common
-        .outputs
-        .write(&editor, &Made { columns: vec![inputs.x], results: &results, per_input, tensors, summary })
+    let columns = vec![("picture", inputs.x)];
+    let made = Made { columns, results: &results, per_input, results_are: "results", tensors, summary };
+    common.outputs.write(&editor, &made)
 }

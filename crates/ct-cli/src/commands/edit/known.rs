@@ -197,11 +197,15 @@ pub(super) fn run(edit_args: &dyn KnownEdit, global: &Global) -> Result<()> {
         let (ours, without) = (psnr(&results, clean)?, psnr(&least, clean)?);
         summary = format!("{summary}, PSNR {ours:.2} dB ({without:.2} without the model)");
     }
-    let columns = subject.clean.iter().cloned().chain([subject.picture]).collect();
+    let whole = subject.clean.iter().cloned().map(|clean| ("whole", clean));
+    let columns = whole.chain([("known", subject.picture)]).collect();
     let sigmas = Tensor::new(&sigmas[..], results.device())?;
     let mut tensors = vec![("measured", subject.observed), ("least", least), ("sigmas", sigmas)];
     tensors.extend(subject.clean.map(|clean| ("input", clean)));
-    args.common.outputs.write(&editor, &Made { columns, results: &results, per_input, tensors, summary })
+    args.common.outputs.write(
+        &editor,
+        &Made { columns, results: &results, per_input, results_are: "results", tensors, summary },
+    )
 }
 
 impl Measured {

@@ -75,6 +75,7 @@ pub(super) fn interpolate(args: &Interpolate, global: &Global) -> Result<()> {
     let z = Tensor::cat(&frames, 0)?;
     let results = made_of(&editor, &z)?;
     // The pictures themselves stand at both ends of the row.
+    let is_found = ends.is_some();
     let mut row = vec![results.clone()];
     if let Some(ends) = ends {
         row = vec![ends.narrow(0, 0, 1)?, results.clone(), ends.narrow(0, 1, 1)?];
@@ -82,6 +83,7 @@ pub(super) fn interpolate(args: &Interpolate, global: &Global) -> Result<()> {
     let shown = Tensor::cat(&row, 0)?;
     let made = Made {
         columns: Vec::new(),
+        results_are: if is_found { "picture | on the way | picture" } else { "on the way" },
         per_input: shown.dims()[0],
         results: &shown,
         tensors: vec![("noise.0", z)],
@@ -116,7 +118,8 @@ pub(super) fn invert(args: &Invert, global: &Global) -> Result<()> {
     let results = made_of(&editor, &z)?;
     let decibels = psnr(&results, &inputs.x)?;
     let made = Made {
-        columns: vec![inputs.x.clone()],
+        columns: vec![("picture", inputs.x.clone())],
+        results_are: "made again",
         results: &results,
         per_input: 1,
         tensors: vec![("noise.0", z), ("input", inputs.x)],

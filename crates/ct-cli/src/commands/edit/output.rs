@@ -32,11 +32,13 @@ pub(super) struct Outputs {
 
 /// What an edit has made.
 pub(super) struct Made<'a> {
-    /// Pictures of the inputs and of what is known of them, each `[N, C, H, W]`, from the left.
-    pub(super) columns: Vec<Tensor>,
+    /// Pictures of the inputs and of what is known of them, each `[N, C, H, W]`, with their names, from the left.
+    pub(super) columns: Vec<(&'static str, Tensor)>,
     /// `[N * per_input, C, H, W]`.
     pub(super) results: &'a Tensor,
     pub(super) per_input: usize,
+    /// What the results are, for the legend of the picture.
+    pub(super) results_are: &'static str,
     /// More numbers to save, by name.
     pub(super) tensors: Vec<(&'static str, Tensor)>,
     /// What was done, such as `4 results of 40 steps`.
@@ -65,7 +67,8 @@ impl Outputs {
             written.push(format!("{}/*.png", dir.display()));
         }
         ct_sample::save_png(&strip(made)?, &self.out)?;
-        written.push(self.out.display().to_string());
+        let names: Vec<&str> = made.columns.iter().map(|(name, _)| *name).chain([made.results_are]).collect();
+        written.push(format!("{} ({})", self.out.display(), names.join(" | ")));
         terminal::say(format_args!("{}, {:.2} s: {}", made.summary, editor.secs(), written.join(", ")));
         Ok(())
     }
@@ -77,7 +80,7 @@ fn strip(made: &Made<'_>) -> Result<image::DynamicImage> {
     let shown = made.per_input.min(MOST_COLUMNS);
     let mut cells = Vec::new();
     for input in 0..num_inputs.min(MOST_ROWS) {
-        for column in &made.columns {
+        for (_, column) in &made.columns {
             cells.push(column.narrow(0, input, 1)?);
         }
         cells.push(made.results.narrow(0, input * made.per_input, shown)?);
