@@ -31,7 +31,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "SPEC")]
     data: String,
     /// Channels, height and width of the model's pictures.
-    #[arg(long, value_name = "C,H,W", value_delimiter = ',', num_args = 3)]
+    #[arg(long, value_name = "C,H,W", value_delimiter = ',', required = true)]
     shape: Vec<u32>,
     /// Make a strip of pictures by every edit, and no table.
     #[arg(long, conflicts_with_all = ["num", "features", "peer"])]

@@ -7,13 +7,14 @@ use anyhow::Result;
 use candle_core::{DType, Tensor};
 use ct_model::folder;
 use ct_sample::{
-    BayerPattern, Blur, DEFAULT_RCOND, Known, Luma, Mask, MatrixMeasurement, Measurement, PatchMeans,
+    BayerPattern, Blur, DEFAULT_RCOND, Known, Luma, MatrixMeasurement, Measurement, PatchMeans,
     RandomCosines, bayer_mask, edit, gaussian_kernel, rectangle_mask, scattered_mask,
 };
 
 use super::inputs::{self, Inputs};
 use super::output::Made;
 use super::request::{Common, Editor, Effort, Pictures, rows_for, shown};
+use super::subject::{Measured, Show, Subject, numbers};
 use crate::global::Global;
 use crate::mistake::mistake;
 use crate::psnr::psnr;
@@ -151,23 +152,6 @@ pub(super) struct Linear {
     rcond: f64,
 }
 
-/// What is known of the pictures, and what they are if that was said too.
-pub(super) struct Subject {
-    /// The measurement of all pictures alike, or the mask of each.
-    measurement: Measured,
-    /// What was observed, `[N, ..]`.
-    observed: Tensor,
-    /// What is known as a picture, `[N, C, H, W]`.
-    picture: Tensor,
-    /// The whole pictures, `[N, C, H, W]`.
-    clean: Option<Tensor>,
-}
-
-enum Measured {
-    Alike(Arc<dyn Measurement>),
-    Masks(Tensor),
-}
-
 /// An edit by what is known.
 pub(super) trait KnownEdit {
     fn args(&self) -> &KnownArgs;
@@ -206,70 +190,6 @@ pub(super) fn run(edit_args: &dyn KnownEdit, global: &Global) -> Result<()> {
         &editor,
         &Made { columns, results: &results, per_input, results_are: "results", tensors, summary },
     )
-}
-
-impl Measured {
-    /// The measurement of the inputs behind consecutive results.
-    fn of(
-        &self,
-        samples: std::ops::Range<usize>,
-        per_input: usize,
-        shape: &[usize],
-    ) -> ct_sample::Result<Arc<dyn Measurement>> {
-        match self {
-            Self::Alike(measurement) => Ok(Arc::clone(measurement)),
-            Self::Masks(masks) => Ok(Arc::new(Mask::new(&rows_for(masks, samples, per_input)?, shape)?)),
-        }
-    }
-}
-
-impl Subject {
-    /// Pictures of which a measurement that is the same for all is known.
-    fn alike(measurement: Arc<dyn Measurement>, inputs: Inputs, is_clean: bool, show: Show) -> Result<Self> {
-        let (observed, clean) =
-            if is_clean { (measurement.observe(&inputs.x)?, Some(inputs.x)) } else { (inputs.x, None) };
-        let picture = show.picture(&*measurement, &observed)?;
-        Ok(Self { measurement: Measured::Alike(measurement), observed, picture, clean })
-    }
-
-    /// Pictures with a mask for each, `[1 or N, 1 or C, H, W]`.
-    fn masked(masks: &Tensor, inputs: Inputs, shape: &[usize], is_clean: bool) -> Result<Self> {
-        let num = inputs.len();
-        let all = match masks.dims() {
-            [1, rest @ ..] => masks.broadcast_as([&[num], rest].concat())?.contiguous()?,
-            [found, ..] if *found != num => {
-                return Err(mistake(format!(
-                    "{found} masks for {num} pictures: expected one, or one for each"
-                )));
-            }
-            _ => masks.clone(),
-        };
-        let picture = Mask::new(&all, shape)?.observe(&inputs.x)?;
-        let clean = is_clean.then(|| inputs.x.clone());
-        Ok(Self { measurement: Measured::Masks(all), observed: inputs.x, picture, clean })
-    }
-}
-
-/// How what is known is shown.
-#[derive(Clone, Copy)]
-enum Show {
-    /// The observation is a picture, of the model's size or a smaller one, in colour or gray.
-    Observation([usize; 3]),
-    /// The observation is numbers: the least picture that agrees with them.
-    Least,
-}
-
-impl Show {
-    fn picture(self, measurement: &dyn Measurement, observed: &Tensor) -> Result<Tensor> {
-        match self {
-            Self::Least => Ok(Known::observed(measurement, observed)?.least()?),
-            Self::Observation([channels, height, width]) => {
-                let num = observed.dims()[0];
-                let large = observed.upsample_nearest2d(height, width)?;
-                Ok(large.broadcast_as((num, channels, height, width))?.contiguous()?)
-            }
-        }
-    }
 }
 
 impl KnownEdit for Inpaint {
@@ -444,7 +364,7 @@ impl KnownEdit for Sense {
     fn subject(&self, editor: &Editor) -> Result<Subject> {
         let cosines = RandomCosines::new(self.share, &editor.shape(), editor.seed)?;
         let shape = [cosines.num_measured()];
-        numbers(editor, &self.known, Arc::new(cosines), &shape)
+        numbers(editor, &self.known.pictures, self.known.measures(), Arc::new(cosines), &shape)
     }
 }
 
@@ -462,26 +382,8 @@ impl KnownEdit for Linear {
         let measurement = MatrixMeasurement::new(&matrix, &editor.shape(), self.rcond)?;
         let [rows, columns] = [matrix.dims()[0], matrix.dims()[1]];
         let parts = editor.shape().iter().product::<usize>() / columns;
-        numbers(editor, &self.known, Arc::new(measurement), &[parts, rows])
+        numbers(editor, &self.known.pictures, self.known.measures(), Arc::new(measurement), &[parts, rows])
     }
-}
-
-/// What is known is numbers: those of a file, or those of whole pictures.
-fn numbers(
-    editor: &Editor,
-    args: &KnownArgs,
-    measurement: Arc<dyn Measurement>,
-    shape: &[usize],
-) -> Result<Subject> {
-    if let Some(path) = args.pictures.tensor_file()
-        && !args.measure
-    {
-        let mut tensors = folder::read_tensors(path, editor.device())?;
-        let observed = inputs::take(&mut tensors, path, "measured", shape)?;
-        let picture = Show::Least.picture(&*measurement, &observed)?;
-        return Ok(Subject { measurement: Measured::Alike(measurement), observed, picture, clean: None });
-    }
-    Subject::alike(measurement, editor.read(&args.pictures)?, true, Show::Least)
 }
 
 /// A picture of a kernel: black is nothing.

@@ -7,6 +7,7 @@ mod latent;
 mod output;
 
 mod request;
+mod subject;
 
 use std::process::ExitCode;
 
