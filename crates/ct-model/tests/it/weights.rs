@@ -238,6 +238,19 @@ fn a_state_dict_of_pytorch_is_read() {
 }
 
 #[test]
+fn a_model_folder_can_hold_a_state_dict_of_pytorch() {
+    let saved = Saved::new();
+    fs::remove_file(saved.weights()).unwrap();
+    let place = saved.weights().with_extension("bin");
+    fs::copy(pytorch("state_dict.pt"), &place).unwrap();
+    // It is read, and found to be that of another network.
+    let message = saved.load().unwrap_err();
+    assert!(message.contains("part: not part of the network, shape [2, 4]"), "{message}");
+    fs::copy(pytorch("calls.pt"), &place).unwrap();
+    assert!(saved.load().unwrap_err().contains("posix.system"));
+}
+
+#[test]
 fn a_pickle_that_wants_to_run_code_is_refused_and_nothing_runs() {
     let message = refused(&pytorch("calls.pt"));
     assert!(
