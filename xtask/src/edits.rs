@@ -98,9 +98,9 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         println!("== {}", edit.title);
         let row = measure(&edit, args, &ct, &script)?;
         rows.push(row);
-        write(&rows, args)?;
+        write(&rows, &args.out)?;
     }
-    println!("\n{}", markdown(&rows, args));
+    println!("\n{}", markdown(&rows));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -138,6 +138,8 @@ fn hole(height: u32, width: u32) -> String {
 /// One line of the table.
 struct Row {
     title: String,
+    /// Pictures that were edited: fewer than were asked for, where fewer are held out.
+    num: u64,
     known_method: &'static str,
     /// PSNR and distances of the results, of what is known alone, and of the known method.
     model: Value,
@@ -172,7 +174,8 @@ fn measure(edit: &Edit, args: &Args, ct: &Path, script: &Path) -> Result<Row> {
     }
     let (model, alone) = (report["samples"].clone(), report["least"].clone());
     let command = format!("ct {} --model MODEL", told.join(" "));
-    Ok(Row { title: edit.title.clone(), known_method: edit.known_method, model, alone, peer, command })
+    let num = report["num_inputs"].as_u64().unwrap_or(0);
+    Ok(Row { title: edit.title.clone(), num, known_method: edit.known_method, model, alone, peer, command })
 }
 
 /// What `ct eval --pairs` says of a file.
@@ -193,7 +196,7 @@ fn text_of(mut command: Command) -> Result<String> {
     String::from_utf8(output.stdout).context("a program printed what is no text")
 }
 
-fn write(rows: &[Row], args: &Args) -> Result<()> {
+fn write(rows: &[Row], out: &Path) -> Result<()> {
     let numbers: Vec<Value> = rows
         .iter()
         .map(|row| {
@@ -204,19 +207,19 @@ fn write(rows: &[Row], args: &Args) -> Result<()> {
         })
         .collect();
     let numbers = serde_json::to_string_pretty(&numbers)? + "\n";
-    for (name, text) in [("table.md", markdown(rows, args)), ("table.json", numbers)] {
-        let path = args.out.join(name);
+    for (name, text) in [("table.md", markdown(rows)), ("table.json", numbers)] {
+        let path = out.join(name);
         std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
     }
     Ok(())
 }
 
 /// The table in markdown, and the commands below.
-fn markdown(rows: &[Row], args: &Args) -> String {
+fn markdown(rows: &[Row]) -> String {
     let mut text = format!(
         "{} held-out pictures; each cell is PSNR in dB, then the distance in features.\n\n\
          | edit | model | what is known, alone | known method | |\n|---|---|---|---|---|\n",
-        args.num
+        rows.first().map_or(0, |row| row.num)
     );
     for Row { title, known_method, model, alone, peer, .. } in rows {
         let method = if peer.is_null() { "" } else { known_method };
@@ -247,25 +250,14 @@ mod tests {
         let figures = |psnr: f64| json!({ "PSNR": psnr, "distance-fashion": 1.5 });
         let row = Row {
             title: "upscale by 2".into(),
+            num: 500,
             known_method: "bicubic",
             model: figures(20.0),
             alone: figures(15.0),
             peer: Value::Null,
             command: "ct edit".into(),
         };
-        let args = Args {
-            model: "m".into(),
-            data: "d".into(),
-            shape: vec![1, 28, 28],
-            gallery: false,
-            num: 500,
-            steps: 40,
-            features: None,
-            peer: None,
-            out: "o".into(),
-            ct: None,
-        };
-        let text = markdown(&[row], &args);
+        let text = markdown(&[row]);
         assert!(text.contains("| upscale by 2 | 20.00, 1.500 | 15.00, 1.500 |  |  |"), "{text}");
     }
 

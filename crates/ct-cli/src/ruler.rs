@@ -135,7 +135,7 @@ impl Ruler {
 }
 
 /// At most `most` indices, evenly over a set of `len`.
-fn spread(len: usize, most: usize) -> Vec<usize> {
+pub(crate) fn spread(len: usize, most: usize) -> Vec<usize> {
     let num = len.min(most);
     (0..num).map(|i| i * len / num).collect()
 }

@@ -28,10 +28,10 @@ pub use op::{Context, Keeps, Op, apply};
 pub use ops::{
     Activation, Conv2d, FourierEmbedding, GroupNorm, Metric, Padding, PositionalEmbedding, add, add_channels,
     attention, avg_pool2x, concat_channels, conv2d, conv2d_residual, distance, distances, dropout, embedding,
-    fourier_embedding, group_norm, group_norm_added, group_norm_modulated, linear, linear_residual,
-    max_pool2d, mean_all, mul, narrow_channels, normalize_channels, overflow_penalty, pixel_norm,
-    positional_embedding, relu, reshape, scale, scale_samples, silu, sum_all, to_channels_first,
-    to_channels_last, upsample_nearest2x,
+    fir_down2x, fir_up2x, fourier_embedding, gelu, group_norm, group_norm_added, group_norm_modulated,
+    linear, linear_residual, max_pool2d, mean_all, mish, mul, narrow_channels, normalize_channels,
+    overflow_penalty, pixel_norm, positional_embedding, relu, reshape, scale, scale_samples, silu, sum_all,
+    to_channels_first, to_channels_last, upsample_nearest2x,
 };
 pub use tape::{Gradients, Tape};
 pub use update::{

@@ -50,6 +50,9 @@ pub enum Error {
     /// A network with classes was called without labels, without classes with labels, or with a label out of range.
     #[error("class labels: {0}")]
     Labels(String),
+    /// A network with a learned time embedding was called with a time that it has none for.
+    #[error("time steps: {0}")]
+    Time(String),
     /// A file of a model folder is missing or cannot be read or written.
     #[error("{path}: {source}")]
     Io {

@@ -4,23 +4,29 @@
 //! model_index.json                             which classes the parts are of
 //! scheduler/scheduler_config.json              sigma_min, sigma_max, sigma_data, rho
 //! unet/config.json                             the network's configuration
-//! unet/diffusion_pytorch_model.safetensors     the network's weights
+//! unet/diffusion_pytorch_model.safetensors     the network's weights; other forms of diffusers are read too
 //! ct.json                                      what diffusers has no place for: format version, classes, origin
 //! sigmas.json                                  noise levels that were found to sample well, by number of steps, if any
 //! ```
 //!
 //! Every file is written beside its place, synced and renamed.
 
+mod scheduler;
+
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value as Json, json};
 
-use crate::{ConsistencyModel, Denoiser, Error, NetworkConfig, NoiseRange, Parameterization, Params, Result};
+use crate::{
+    ConsistencyModel, Denoiser, Error, Network, NetworkConfig, Parameterization, Params, Result, weights,
+};
+use scheduler::SchedulerConfig;
 
 /// Version of what this program adds to a diffusers folder. A folder of a newer version is refused.
 pub const FORMAT_VERSION: u32 = 1;
@@ -28,15 +34,11 @@ pub const FORMAT_VERSION: u32 = 1;
 /// The release of diffusers whose layout is written.
 const DIFFUSERS_VERSION: &str = "0.42.1";
 
-/// Schedulers by what they stand for; diffusers has the first and the last.
-const SCHEDULERS: [(Parameterization, &str); 3] = [
-    (Parameterization::Consistency, "CMStochasticIterativeScheduler"),
-    (Parameterization::Edm, "CtEdmScheduler"),
-    (Parameterization::Trigflow, "SCMScheduler"),
-];
 const INDEX: &str = "model_index.json";
 const SCHEDULER: &str = "scheduler/scheduler_config.json";
+const SCHEDULER_NAME: &str = "scheduler_config.json";
 const CONFIG: &str = "unet/config.json";
+const CONFIG_NAME: &str = "config.json";
 /// Place of the weights in a model folder.
 pub const WEIGHTS: &str = "unet/diffusion_pytorch_model.safetensors";
 const CARD: &str = "ct.json";
@@ -92,62 +94,19 @@ impl Default for Card {
     }
 }
 
-/// The scheduler's configuration, as diffusers writes it.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(default)]
-struct SchedulerConfig {
-    #[serde(rename = "_class_name")]
-    class_name: String,
-    clip_denoised: bool,
-    num_train_timesteps: usize,
-    rho: f64,
-    s_noise: f64,
-    sigma_data: f64,
-    sigma_max: f64,
-    sigma_min: f64,
-}
-
-impl SchedulerConfig {
-    fn new(range: NoiseRange, parameterization: Parameterization) -> Self {
-        Self {
-            class_name: scheduler_class(parameterization).to_owned(),
-            clip_denoised: true,
-            num_train_timesteps: 40,
-            rho: range.rho,
-            s_noise: 1.0,
-            sigma_data: range.sigma_data,
-            sigma_max: range.sigma_max,
-            sigma_min: range.sigma_min,
-        }
-    }
-
-    fn range(&self) -> NoiseRange {
-        let &Self { sigma_min, sigma_max, sigma_data, rho, .. } = self;
-        NoiseRange { sigma_min, sigma_max, sigma_data, rho }
-    }
-
-    fn parameterization(&self, path: &Path) -> Result<Parameterization> {
-        let known = SCHEDULERS.iter().find(|(_, name)| *name == self.class_name);
-        known.map(|&(parameterization, _)| parameterization).ok_or_else(|| {
-            let names = SCHEDULERS.map(|(_, name)| name).join(", ");
-            let reason = format!("the scheduler is {}, and this program knows {names}", self.class_name);
-            Error::Format { path: path.to_path_buf(), reason }
-        })
-    }
-}
-
-impl Default for SchedulerConfig {
-    /// The defaults of diffusers, for keys that a file leaves out.
-    fn default() -> Self {
-        Self::new(NoiseRange::default(), Parameterization::Consistency)
-    }
-}
-
 /// Writes `model` into `dir`, which is made if it is not there.
 ///
 /// # Errors
 /// A file cannot be written; the error names it.
 pub fn save(dir: &Path, model: &ConsistencyModel, card: &Card) -> Result<()> {
+    save_as(dir, model, card, DType::F32)
+}
+
+/// Writes `model` into `dir` with its weights in another float type, which [`load`] and diffusers read as well.
+///
+/// # Errors
+/// As [`save`].
+pub fn save_as(dir: &Path, model: &ConsistencyModel, card: &Card, dtype: DType) -> Result<()> {
     let config = model.network().config();
     let scheduler = SchedulerConfig::new(model.noise_range(), model.parameterization());
     let (pipeline, scheduler_library) = match model.parameterization() {
@@ -167,7 +126,13 @@ pub fn save(dir: &Path, model: &ConsistencyModel, card: &Card) -> Result<()> {
     if !card.sigmas.is_empty() {
         save_sigmas(dir, &card.sigmas)?;
     }
-    write_tensors(&dir.join(WEIGHTS), model.params().iter())?;
+    if dtype == DType::F32 {
+        write_tensors(&dir.join(WEIGHTS), model.params().iter())?;
+    } else {
+        let convert = |(name, tensor): (_, &Tensor)| Ok((name, tensor.to_dtype(dtype)?));
+        let weights: Vec<(&str, Tensor)> = model.params().iter().map(convert).collect::<Result<_>>()?;
+        write_tensors(&dir.join(WEIGHTS), weights.iter().map(|(name, tensor)| (*name, tensor)))?;
+    }
     // Last, since it is what makes the folder a model.
     write_json(&dir.join(INDEX), &index)
 }
@@ -185,27 +150,66 @@ pub struct Loaded {
 
 /// Reads the model folder `dir` onto `device`.
 ///
+/// The folder is that of a pipeline, or that of its network alone with a `scheduler_config.json` beside.
+/// Weights are one safetensors file, several with an index, or a state dict of PyTorch, in f32, f16 or bf16.
+///
 /// # Errors
 /// A file that is missing, cut short, of a newer format, or that names what this program cannot run;
 /// weights that do not fit the configuration, all problems listed at once.
 pub fn load(dir: &Path, device: &Device) -> Result<Loaded> {
-    if !dir.join(CONFIG).is_file() {
-        return Err(Error::Format {
-            path: dir.to_path_buf(),
-            reason: format!("this is not a model folder: it has no {CONFIG}"),
-        });
-    }
+    find_network(dir)?;
+    let path = find_scheduler(dir)?;
+    let scheduler: SchedulerConfig = read_scheduler(&path)?;
+    let parameterization = scheduler.parameterization(&path)?;
     let card = Card { sigmas: read_sigmas(dir)?, ..read_card(dir)? };
-    let network = read_network(&dir.join(CONFIG))?.build()?;
-    let scheduler: SchedulerConfig = read_json(&dir.join(SCHEDULER))?;
-    let path = dir.join(WEIGHTS);
-    let params = Params::from_tensors(network.layout(), read_tensors(&path, device)?, device)?
-        .map_err(|problems| Error::Weights { path, problems })?;
-    let parameterization = scheduler.parameterization(&dir.join(SCHEDULER))?;
+    let (network, params) = load_network(dir, device)?;
     let model =
         ConsistencyModel::with_parameterization(network, params, scheduler.range(), parameterization)?
             .with_null_label(card.null_label);
     Ok(Loaded { model, card, clip_denoised: scheduler.clip_denoised })
+}
+
+/// Reads the network of the model folder `dir` onto `device`, whatever its scheduler is and whether it has one.
+///
+/// `dir` has `unet/config.json`, or `config.json` and the weights themselves.
+///
+/// # Errors
+/// As [`load`], without what concerns the scheduler.
+pub fn load_network(dir: &Path, device: &Device) -> Result<(Arc<dyn Network>, Params)> {
+    let dir = find_network(dir)?;
+    let network = read_network(&dir.join(CONFIG_NAME))?.build()?;
+    let path = weights::find(&dir)?;
+    let params = Params::from_tensors(network.layout(), weights::read(&path, device)?, device)?
+        .map_err(|problems| Error::Weights { path, problems })?;
+    Ok((network, params))
+}
+
+/// Where the network's configuration and weights are.
+fn find_network(dir: &Path) -> Result<PathBuf> {
+    let places = [dir.join(CONFIG).with_file_name(""), dir.to_path_buf()];
+    places.into_iter().find(|place| place.join(CONFIG_NAME).is_file()).ok_or_else(|| Error::Format {
+        path: dir.to_path_buf(),
+        reason: format!("this is not a model folder: it has no {CONFIG}, and no {CONFIG_NAME} of its own"),
+    })
+}
+
+fn find_scheduler(dir: &Path) -> Result<PathBuf> {
+    let places = [dir.join(SCHEDULER), dir.join(SCHEDULER_NAME)];
+    places.into_iter().find(|place| place.is_file()).ok_or_else(|| {
+        let reason = format!(
+            "it has no {SCHEDULER}, without which nothing says what the network predicts and at which noise levels: copy it from where the model was published"
+        );
+        Error::Format { path: dir.to_path_buf(), reason }
+    })
+}
+
+/// The name comes first: other schedulers have the same keys with other meanings.
+fn read_scheduler(path: &Path) -> Result<SchedulerConfig> {
+    let json: Map<String, Json> = read_json(path)?;
+    if let Some(name) = json.get("_class_name").and_then(Json::as_str) {
+        scheduler::parameterization(name, path)?;
+    }
+    from_json(path, Json::Object(json))
 }
 
 fn read_card(dir: &Path) -> Result<Card> {
@@ -257,20 +261,21 @@ fn read_network(path: &Path) -> Result<NetworkConfig> {
     from_json(path, Json::Object(json))
 }
 
-fn scheduler_class(parameterization: Parameterization) -> &'static str {
-    SCHEDULERS.iter().find(|(known, _)| *known == parameterization).map_or(SCHEDULERS[0].1, |(_, name)| name)
-}
-
 /// Reads all tensors of a safetensors file.
 ///
 /// # Errors
 /// A file that is missing or not a whole safetensors file.
 pub fn read_tensors(path: &Path, device: &Device) -> Result<HashMap<String, Tensor>> {
-    let bytes = fs::read(path).map_err(|source| io_error(path, source))?;
-    candle_core::safetensors::load_buffer(&bytes, device).map_err(|source| Error::Format {
-        path: path.to_path_buf(),
-        reason: format!("not a whole safetensors file ({source}): it may have been cut short, copy it again"),
-    })
+    weights::read_safetensors(path, device)
+}
+
+/// Reads all tensors of a weights file of any kind: safetensors, the index of several, or a state dict of PyTorch
+/// (`.bin`, `.pt`, `.pth`, `.ckpt`), which is never run.
+///
+/// # Errors
+/// A file that is missing or not whole, or a pickle that wants to call anything but what builds tensors.
+pub fn read_weights(path: &Path, device: &Device) -> Result<HashMap<String, Tensor>> {
+    weights::read(path, device)
 }
 
 /// Writes tensors as a safetensors file: beside its place, synced, then renamed.

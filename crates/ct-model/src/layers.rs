@@ -1,9 +1,10 @@
 //! The layers that networks are made of: each holds indices of its parameters and knows how to run.
 
 use candle_core::{DType, Tensor};
-use ct_kernels::{self as ops, Activation, Conv2d, GroupNorm, Padding, Value};
+use ct_kernels::{self as ops, Conv2d, GroupNorm, Padding, Value};
 use ct_random::{Purpose, Stream};
 
+use crate::act::Act;
 use crate::{Builder, Dropout, Init, ParamId, Result, Weights};
 
 /// How the last layer of a residual branch begins: at zero, so that the branch adds nothing at first.
@@ -103,30 +104,26 @@ pub(crate) struct Norm {
     weight: ParamId,
     bias: ParamId,
     config: GroupNorm,
+    act: Act,
 }
 
 impl Norm {
-    pub(crate) fn new(
-        channels: usize,
-        num_groups: usize,
-        eps: f64,
-        activation: Activation,
-        b: &Builder,
-    ) -> Self {
+    pub(crate) fn new(channels: usize, num_groups: usize, eps: f64, act: Act, b: &Builder) -> Self {
         Self {
             weight: b.param("weight", &[channels], Init::Ones),
             bias: b.param("bias", &[channels], Init::Zeros),
-            config: GroupNorm { num_groups, eps, activation },
+            config: GroupNorm { num_groups, eps, activation: act.fused() },
+            act,
         }
     }
 
     pub(crate) fn forward(&self, w: &Weights, x: &Value) -> Result<Value> {
-        Ok(ops::group_norm(x, &w[self.weight], &w[self.bias], &self.config)?)
+        self.act.after_norm(ops::group_norm(x, &w[self.weight], &w[self.bias], &self.config)?)
     }
 
     /// Normalizes x + t.
     pub(crate) fn forward_added(&self, w: &Weights, x: &Value, t: &Value) -> Result<Value> {
-        Ok(ops::group_norm_added(x, t, &w[self.weight], &w[self.bias], &self.config)?)
+        self.act.after_norm(ops::group_norm_added(x, t, &w[self.weight], &w[self.bias], &self.config)?)
     }
 
     pub(crate) fn forward_modulated(
@@ -136,7 +133,8 @@ impl Norm {
         scale: &Value,
         shift: &Value,
     ) -> Result<Value> {
-        Ok(ops::group_norm_modulated(x, &w[self.weight], &w[self.bias], scale, shift, &self.config)?)
+        let (gamma, beta) = (&w[self.weight], &w[self.bias]);
+        self.act.after_norm(ops::group_norm_modulated(x, gamma, beta, scale, shift, &self.config)?)
     }
 }
 

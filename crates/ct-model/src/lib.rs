@@ -11,6 +11,7 @@
 //! - [`Lpips`] measures how different two images look.
 //! - [`folder`] reads and writes models in the layout of a diffusers pipeline.
 
+mod act;
 mod consistency;
 mod denoiser;
 mod error;
@@ -24,6 +25,7 @@ mod parameterization;
 mod params;
 mod part;
 mod unet;
+mod weights;
 
 pub use consistency::{ConsistencyModel, consistency_function};
 pub use denoiser::{Denoiser, NoiseRange};
@@ -34,4 +36,6 @@ pub use network::{Conditions, Dropout, Input, Network, NetworkConfig};
 pub use noise::normal;
 pub use parameterization::Parameterization;
 pub use params::{Activations, Builder, Init, ParamId, ParamLayout, ParamSpec, Params, Weights};
-pub use unet::{ResampleKind, SampleSize, TimeEmbedding, TimeScaleShift, UNet2D, UNet2DConfig};
+pub use unet::{
+    ClassEmbedding, ResampleKind, SampleSize, TimeEmbedding, TimeScaleShift, UNet2D, UNet2DConfig,
+};

@@ -150,14 +150,16 @@ impl Params {
     }
 
     /// Takes the parameters out of `tensors` by name, as f32 on `device`.
+    /// Names that older releases of diffusers wrote are understood.
     ///
     /// # Errors
-    /// A list of every tensor that is missing, left over or of another shape, one line each.
+    /// A list of every tensor that is missing, left over, of another shape or not of floating-point numbers, one line each.
     pub fn from_tensors(
         layout: &Arc<ParamLayout>,
         mut tensors: HashMap<String, Tensor>,
         device: &Device,
     ) -> Result<std::result::Result<Self, Vec<String>>> {
+        crate::weights::rename_old(layout, &mut tensors)?;
         let mut problems = Vec::new();
         let mut found = Vec::with_capacity(layout.len());
         for spec in &layout.specs {
@@ -169,6 +171,15 @@ impl Params {
                         spec.name,
                         spec.shape,
                         tensor.dims()
+                    ));
+                }
+                Some(tensor)
+                    if !matches!(tensor.dtype(), DType::F32 | DType::F16 | DType::BF16 | DType::F64) =>
+                {
+                    problems.push(format!(
+                        "{}: expected numbers of type f32, f16 or bf16, found {}",
+                        spec.name,
+                        tensor.dtype().as_str()
                     ));
                 }
                 Some(tensor) => found.push(tensor.to_dtype(DType::F32)?.to_device(device)?.contiguous()?),

@@ -3,6 +3,7 @@
 pub(crate) mod edit;
 pub(crate) mod ema;
 pub(crate) mod eval;
+pub(crate) mod export;
 pub(crate) mod forward;
 pub(crate) mod inspect;
 pub(crate) mod sample;

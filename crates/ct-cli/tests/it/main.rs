@@ -5,6 +5,7 @@ mod bad_input;
 mod edit;
 mod ema;
 mod eval;
+mod export;
 mod forward;
 mod interrupted;
 mod recipes;

@@ -33,6 +33,37 @@ fn silu_far_from_zero(device: &Device) {
 }
 test_device!(silu_far_from_zero_cpu, silu_far_from_zero);
 
+fn curves(device: &Device) {
+    for dims in [vec![1], vec![3, 5], vec![2, 9000]] {
+        let x = noise(1, &dims, device);
+        check("gelu", &|x| k::gelu(&x[0]), std::slice::from_ref(&x));
+        check("mish", &|x| k::mish(&x[0]), std::slice::from_ref(&x));
+        let mish: Vec<f64> = elements(&x).iter().map(|x| x * x.exp().ln_1p().tanh()).collect();
+        assert_close("mish", &elements(k::mish(&(&x).into()).unwrap().tensor()), &mish, 1e-14);
+    }
+    // The GELU of these, from the error function of another library.
+    let x = Tensor::new(&[-2.5f64, -1.0, 0.5, 1.0, 3.0], device).unwrap();
+    let gelu = [
+        -0.015_524_163_314_440_348,
+        -0.158_655_253_931_457_07,
+        0.345_731_230_637_006_56,
+        0.841_344_746_068_542_9,
+        2.995_950_305_905_11,
+    ];
+    assert_close("gelu", &elements(k::gelu(&x.into()).unwrap().tensor()), &gelu, 1e-15);
+    // Far from zero neither the values nor the slopes are lost.
+    let far = Tensor::new(&[-1000.0f32, -90.0, 0.0, 90.0, 1000.0], device).unwrap();
+    for f in [k::gelu, k::mish] {
+        let dual = k::Value::dual(far.clone(), far.ones_like().unwrap()).unwrap();
+        let y = f(&dual).unwrap();
+        assert_close("far", &elements(y.tensor()), &[0.0, 0.0, 0.0, 90.0, 1000.0], 1e-30);
+        let slope = elements(y.tangent().unwrap());
+        let slope = [slope[0], slope[1], slope[3], slope[4]];
+        assert_close("far slope", &slope, &[0.0, 0.0, 1.0, 1.0], 1e-30);
+    }
+}
+test_device!(curves_cpu, curves);
+
 fn a_value_used_twice(device: &Device) {
     let x = noise(1, &[2, 7], device);
     // Three uses: the first gradient is moved, the second added, the third added in place.

@@ -1,9 +1,10 @@
 //! Self-attention over the pixels of a level.
 
-use ct_kernels::{self as ops, Activation, Value};
+use ct_kernels::{self as ops, Value};
 
 use super::config::UNet2DConfig;
 use super::resnet::rescale;
+use crate::act::Act;
 use crate::layers::{Linear, Norm, Start};
 use crate::part::Pass;
 use crate::{Builder, Result};
@@ -29,16 +30,19 @@ impl Attention {
         output_scale_factor: f64,
         b: &Builder,
     ) -> Self {
-        let linear = |start, b: Builder| Linear::new(channels, channels, start, &b);
+        let num_heads = channels / config.head_dim(channels);
+        // Channels that do not divide into heads are left over: diffusers maps to and from the rest.
+        let inner = num_heads * config.head_dim(channels);
+        let into_heads = |b: Builder| Linear::new(channels, inner, Start::Random, &b);
         Self {
             group_norm: num_groups.map(|groups| {
-                Norm::new(channels, groups, config.norm_eps, Activation::Identity, &b.pp("group_norm"))
+                Norm::new(channels, groups, config.norm_eps, Act::Identity, &b.pp("group_norm"))
             }),
-            to_q: linear(Start::Random, b.pp("to_q")),
-            to_k: linear(Start::Random, b.pp("to_k")),
-            to_v: linear(Start::Random, b.pp("to_v")),
-            to_out: linear(Start::Zero, b.pp("to_out").pp(0)),
-            num_heads: channels / config.head_dim(channels),
+            to_q: into_heads(b.pp("to_q")),
+            to_k: into_heads(b.pp("to_k")),
+            to_v: into_heads(b.pp("to_v")),
+            to_out: Linear::new(inner, channels, Start::Zero, &b.pp("to_out").pp(0)),
+            num_heads,
             output_scale: output_scale_factor.recip(),
         }
     }

@@ -1,7 +1,8 @@
 //! The configuration of a UNet, key for key that of diffusers' `UNet2DModel`.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::act::Act;
 use crate::{Error, Result};
 
 /// Height and width of the samples; diffusers writes one number for squares.
@@ -9,14 +10,14 @@ use crate::{Error, Result};
 pub struct SampleSize(pub [usize; 2]);
 
 impl Serialize for SampleSize {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
         let Self([height, width]) = self;
         if height == width { height.serialize(serializer) } else { self.0.serialize(serializer) }
     }
 }
 
 impl<'de> Deserialize<'de> for SampleSize {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
         struct Visitor;
         impl<'de> serde::de::Visitor<'de> for Visitor {
             type Value = SampleSize;
@@ -82,13 +83,57 @@ pub enum TimeEmbedding {
     Positional,
     /// Random frequencies of ln(sigma); the output is divided by sigma.
     Fourier,
+    /// A table of vectors, one for each of `num_train_timesteps` whole numbers.
+    Learned,
 }
 
-/// One level of the UNet: whether it has attention, and how it changes the size.
+/// How a label is embedded, other than by a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClassEmbedding {
+    /// As a time is.
+    Timestep,
+    /// Not at all: the caller gives the embedding.
+    Identity,
+}
+
+/// One level of the UNet: whether it has attention, how it changes the size, whether it carries the image along.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct BlockKind {
     pub(crate) attention: bool,
     pub(crate) resample: ResampleKind,
+    pub(crate) skip: bool,
+}
+
+impl BlockKind {
+    /// The kind of block that the name of diffusers stands for, `direction` being `Down` or `Up`.
+    fn from_name(name: &str, direction: &str, attention: ResampleKind) -> Option<Self> {
+        // Very old files say so.
+        let name = name.strip_prefix("UNetRes").unwrap_or(name);
+        let kind = |attention, resample, skip| Some(Self { attention, resample, skip });
+        let (before, after) = name.split_once(direction)?;
+        match (before, after) {
+            ("", "Block2D") => kind(false, ResampleKind::Conv, false),
+            ("Attn", "Block2D") => kind(true, attention, false),
+            ("Resnet", "sampleBlock2D") => kind(false, ResampleKind::Resnet, false),
+            ("Skip", "Block2D") => kind(false, ResampleKind::Conv, true),
+            ("AttnSkip", "Block2D") => kind(true, ResampleKind::Conv, true),
+            _ => None,
+        }
+    }
+}
+
+/// diffusers takes null for what is left out.
+fn null_is_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
+    deserializer: D,
+) -> std::result::Result<T, D::Error> {
+    Ok(Option::<T>::deserialize(deserializer)?.unwrap_or_default())
+}
+
+/// Zero is null.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+fn zero_is_null<S: Serializer>(number: &usize, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+    Some(number).filter(|&&number| number > 0).serialize(serializer)
 }
 
 /// The configuration of a UNet, key for key that of diffusers' `UNet2DModel`.
@@ -111,11 +156,12 @@ pub struct UNet2DConfig {
     pub freq_shift: f64,
     /// Whether cosines come first.
     pub flip_sin_to_cos: bool,
-    /// One name for each level on the way down.
+    /// One name for each level on the way down: `DownBlock2D`, `AttnDownBlock2D`, `ResnetDownsampleBlock2D`,
+    /// `SkipDownBlock2D`, `AttnSkipDownBlock2D`.
     pub down_block_types: Vec<String>,
     /// `UNetMidBlock2D`, or nothing.
     pub mid_block_type: Option<String>,
-    /// One name for each level on the way up.
+    /// One name for each level on the way up: the twins of those on the way down.
     pub up_block_types: Vec<String>,
     /// Channels of each level, from full size down.
     pub block_out_channels: Vec<usize>,
@@ -126,16 +172,20 @@ pub struct UNet2DConfig {
     /// Padding of the strided convolutions; 0 pads right and below only.
     pub downsample_padding: usize,
     /// How levels with attention halve the size.
+    #[serde(deserialize_with = "null_is_default")]
     pub downsample_type: ResampleKind,
     /// How levels with attention double the size.
+    #[serde(deserialize_with = "null_is_default")]
     pub upsample_type: ResampleKind,
     /// Probability that a value is dropped in a residual block during training.
     pub dropout: f64,
-    /// Activation function.
+    /// Activation function: `silu` (or `swish`), `mish`, `gelu`, `relu`.
     pub act_fn: String,
     /// Channels of one attention head; all of the level's channels if absent.
     pub attention_head_dim: Option<usize>,
-    /// Groups of the normalizations.
+    /// Groups of the normalizations of levels without a skip path.
+    /// Zero, or null, stands for a quarter of the channels, at most 32; then every level must have a skip path.
+    #[serde(deserialize_with = "null_is_default", serialize_with = "zero_is_null")]
     pub norm_num_groups: usize,
     /// Groups of the normalization before the middle's attention.
     pub attn_norm_num_groups: Option<usize>,
@@ -146,7 +196,7 @@ pub struct UNet2DConfig {
     /// Whether the middle has attention.
     pub add_attention: bool,
     /// How labels are embedded; a table when absent.
-    pub class_embed_type: Option<String>,
+    pub class_embed_type: Option<ClassEmbedding>,
     /// How many classes there are.
     pub num_class_embeds: Option<usize>,
     /// Rows of a learned time embedding.
@@ -211,7 +261,7 @@ impl UNet2DConfig {
 
     /// Width of the embedding of the noise level.
     pub(crate) fn embedding_dim(&self) -> usize {
-        self.time_embedding_dim.unwrap_or(4 * self.block_out_channels[0])
+        self.time_embedding_dim.filter(|&dim| dim > 0).unwrap_or(4 * self.block_out_channels[0])
     }
 
     pub(crate) fn sample_size(&self) -> Result<[usize; 2]> {
@@ -223,178 +273,42 @@ impl UNet2DConfig {
         Ok(size)
     }
 
+    /// The activation function; the configuration has been checked.
+    pub(crate) fn act(&self) -> Act {
+        Act::from_name(&self.act_fn).unwrap_or(Act::Silu)
+    }
+
+    /// Groups of the normalizations outside of the levels.
+    pub(crate) fn num_groups_or_quarter(&self, channels: usize) -> usize {
+        if self.norm_num_groups > 0 { self.norm_num_groups } else { super::level::quarter(channels) }
+    }
+
     pub(crate) fn down_blocks(&self) -> Result<Vec<BlockKind>> {
-        self.down_block_types.iter().map(|name| self.down_block(name)).collect()
+        let kind = |name: &String| {
+            BlockKind::from_name(name, "Down", self.downsample_type).ok_or_else(|| Error::Unsupported {
+                field: "down_block_types",
+                value: name.clone(),
+                supported: "DownBlock2D, AttnDownBlock2D, ResnetDownsampleBlock2D, SkipDownBlock2D, AttnSkipDownBlock2D",
+            })
+        };
+        self.down_block_types.iter().map(kind).collect()
     }
 
     pub(crate) fn up_blocks(&self) -> Result<Vec<BlockKind>> {
-        self.up_block_types.iter().map(|name| self.up_block(name)).collect()
-    }
-
-    fn down_block(&self, name: &str) -> Result<BlockKind> {
-        Ok(match name {
-            "DownBlock2D" => BlockKind { attention: false, resample: ResampleKind::Conv },
-            "ResnetDownsampleBlock2D" => BlockKind { attention: false, resample: ResampleKind::Resnet },
-            "AttnDownBlock2D" => BlockKind { attention: true, resample: self.downsample_type },
-            _ => {
-                return Err(Error::Unsupported {
-                    field: "down_block_types",
-                    value: name.to_owned(),
-                    supported: "DownBlock2D, AttnDownBlock2D, ResnetDownsampleBlock2D",
-                });
-            }
-        })
-    }
-
-    fn up_block(&self, name: &str) -> Result<BlockKind> {
-        Ok(match name {
-            "UpBlock2D" => BlockKind { attention: false, resample: ResampleKind::Conv },
-            "ResnetUpsampleBlock2D" => BlockKind { attention: false, resample: ResampleKind::Resnet },
-            "AttnUpBlock2D" => BlockKind { attention: true, resample: self.upsample_type },
-            _ => {
-                return Err(Error::Unsupported {
-                    field: "up_block_types",
-                    value: name.to_owned(),
-                    supported: "UpBlock2D, AttnUpBlock2D, ResnetUpsampleBlock2D",
-                });
-            }
-        })
-    }
-
-    /// Checks that a network of this configuration can be.
-    pub(crate) fn validate(&self) -> Result<()> {
-        let config = |field, value: String, reason: &str| {
-            Err(Error::Config { field, value, reason: reason.to_owned() })
+        let kind = |name: &String| {
+            BlockKind::from_name(name, "Up", self.upsample_type).ok_or_else(|| Error::Unsupported {
+                field: "up_block_types",
+                value: name.clone(),
+                supported: "UpBlock2D, AttnUpBlock2D, ResnetUpsampleBlock2D, SkipUpBlock2D, AttnSkipUpBlock2D",
+            })
         };
-        let levels = self.block_out_channels.len();
-        if levels == 0 || levels > 16 {
-            return config(
-                "block_out_channels",
-                format!("{:?}", self.block_out_channels),
-                "must name 1 to 16 levels",
-            );
-        }
-        if self.down_block_types.len() != levels || self.up_block_types.len() != levels {
-            let value = format!("{:?} and {:?}", self.down_block_types, self.up_block_types);
-            return config(
-                "down_block_types and up_block_types",
-                value,
-                "must be as long as block_out_channels",
-            );
-        }
-        if self.in_channels == 0 || self.out_channels == 0 {
-            let value = format!("{} and {}", self.in_channels, self.out_channels);
-            return config("in_channels and out_channels", value, "must be at least 1");
-        }
-        self.validate_divisions()?;
-        if self.block_out_channels[0] < 4 {
-            return config(
-                "block_out_channels",
-                format!("{:?}", self.block_out_channels),
-                "each must be at least 4",
-            );
-        }
-        let unit = 1 << (levels - 1);
-        let [height, width] = self.sample_size()?;
-        if height == 0 || width == 0 || height % unit != 0 || width % unit != 0 {
-            let reason =
-                format!("must be a multiple of {unit}, since {levels} levels halve it {} times", levels - 1);
-            return config("sample_size", format!("[{height}, {width}]"), &reason);
-        }
-        if !(0.0..1.0).contains(&self.dropout) {
-            return config("dropout", self.dropout.to_string(), "must lie in [0, 1)");
-        }
-        if self.layers_per_block == 0 {
-            return config("layers_per_block", "0".to_owned(), "must be at least 1");
-        }
-        if [self.norm_eps, self.mid_block_scale_factor].iter().any(|v| v.is_nan() || *v <= 0.0) {
-            let value = format!("{} and {}", self.norm_eps, self.mid_block_scale_factor);
-            return config("norm_eps and mid_block_scale_factor", value, "must be positive");
-        }
-        if self.num_class_embeds == Some(0) {
-            return config("num_class_embeds", "0".to_owned(), "must be at least 1, or absent");
-        }
-        self.refuse_unsupported()
-    }
-
-    /// Groups and heads must divide the channels of the levels that have them.
-    fn validate_divisions(&self) -> Result<()> {
-        let divides =
-            |divisor: usize, channels: usize| divisor > 0 && channels > 0 && channels.is_multiple_of(divisor);
-        let refuse = |field, divisor: &dyn std::fmt::Debug, channels: usize| {
-            let reason = format!("must divide {channels}, the channels of a level");
-            Err(Error::Config { field, value: format!("{divisor:?}"), reason })
-        };
-        let last = self.block_out_channels.len() - 1;
-        let kinds = self.down_blocks()?.into_iter().zip(self.up_blocks()?.into_iter().rev());
-        for (level, (&channels, (down, up))) in self.block_out_channels.iter().zip(kinds).enumerate() {
-            let has_mid_attention = level == last && self.mid_block_type.is_some() && self.add_attention;
-            if !divides(self.norm_num_groups, channels) {
-                return refuse("norm_num_groups", &self.norm_num_groups, channels);
-            }
-            if (down.attention || up.attention || has_mid_attention)
-                && !divides(self.head_dim(channels), channels)
-            {
-                return refuse("attention_head_dim", &self.attention_head_dim, channels);
-            }
-            let mid_groups = self.attn_norm_num_groups.filter(|_| has_mid_attention);
-            if mid_groups.is_some_and(|groups| !divides(groups, channels)) {
-                return refuse("attn_norm_num_groups", &self.attn_norm_num_groups, channels);
-            }
-        }
-        Ok(())
-    }
-
-    fn refuse_unsupported(&self) -> Result<()> {
-        let unsupported = |field, value: &str, supported| {
-            Err(Error::Unsupported { field, value: value.to_owned(), supported })
-        };
-        if !matches!(self.act_fn.as_str(), "silu" | "swish") {
-            return unsupported("act_fn", &self.act_fn, "silu");
-        }
-        if let Some(kind) = &self.class_embed_type {
-            return unsupported("class_embed_type", kind, "null, with num_class_embeds");
-        }
-        match self.mid_block_type.as_deref() {
-            None | Some("UNetMidBlock2D") => {}
-            Some(name) => return unsupported("mid_block_type", name, "UNetMidBlock2D or null"),
-        }
-        self.down_blocks()?;
-        self.up_blocks()?;
-        Ok(())
+        self.up_block_types.iter().map(kind).collect()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn small() -> UNet2DConfig {
-        UNet2DConfig {
-            down_block_types: vec!["DownBlock2D".to_owned(), "AttnDownBlock2D".to_owned()],
-            up_block_types: vec!["AttnUpBlock2D".to_owned(), "UpBlock2D".to_owned()],
-            block_out_channels: vec![32, 64],
-            ..UNet2DConfig::default()
-        }
-        .for_samples(1, 8, 8)
-    }
-
-    #[test]
-    fn bad_configurations_are_refused_by_name() {
-        let message = |change: fn(&mut UNet2DConfig)| {
-            let mut config = small();
-            change(&mut config);
-            config.validate().unwrap_err().to_string()
-        };
-        assert!(small().validate().is_ok());
-        assert!(message(|c| c.down_block_types[0] = "Other".to_owned()).contains("DownBlock2D"));
-        assert!(message(|c| c.block_out_channels = vec![32, 65]).contains("norm_num_groups"));
-        assert!(message(|c| c.sample_size = Some(SampleSize([7, 8]))).contains("multiple of 2"));
-        assert!(message(|c| c.attention_head_dim = Some(7)).contains("attention_head_dim"));
-        assert!(message(|c| c.dropout = 1.0).contains("dropout"));
-        assert!(message(|c| c.act_fn = "gelu".to_owned()).contains("silu"));
-        assert!(message(|c| c.up_block_types = vec![]).contains("as long as"));
-    }
 
     #[test]
     fn a_size_is_one_number_or_two() -> serde_json::Result<()> {

@@ -6,22 +6,25 @@ mod attention;
 mod block;
 mod config;
 mod embedding;
+mod level;
 mod resample;
 mod resnet;
 #[cfg(test)]
 mod tests;
 mod time_shift;
+mod validate;
 
 use std::sync::Arc;
 
-use ct_kernels::{self as ops, Activation, Value};
+use ct_kernels::{self as ops, Value};
 
-pub use config::{ResampleKind, SampleSize, TimeEmbedding, TimeScaleShift, UNet2DConfig};
+pub use config::{ClassEmbedding, ResampleKind, SampleSize, TimeEmbedding, TimeScaleShift, UNet2DConfig};
 
+use crate::act::Act;
 use crate::layers::{Conv, Norm, Start};
 use crate::part::Pass;
 use crate::{Builder, Error, Input, Network, NetworkConfig, ParamLayout, Result, Weights};
-use block::{DownBlock, MidBlock, UpBlock};
+use block::{DownBlock, Flow, MidBlock, UpBlock};
 use embedding::Conditioning;
 
 /// The UNet of diffusers.
@@ -60,13 +63,15 @@ impl UNet2D {
             let c_in = channels[idx.saturating_sub(1)];
             let is_last = idx + 1 == channels.len();
             let block =
-                DownBlock::new(config, kind, c_in, channels[idx], is_last, &b.pp("down_blocks").pp(idx));
+                DownBlock::new(config, kind, c_in, channels[idx], is_last, &b.pp("down_blocks").pp(idx))?;
             skips.extend(block.skip_channels());
             down_blocks.push(block);
         }
 
-        let mid_block =
-            config.mid_block_type.is_some().then(|| MidBlock::new(config, last, &b.pp("mid_block")));
+        let mid_block = match config.mid_block_type {
+            Some(_) => Some(MidBlock::new(config, last, &b.pp("mid_block"))?),
+            None => None,
+        };
 
         let mut up_blocks = Vec::new();
         let mut c_in = last;
@@ -82,15 +87,15 @@ impl UNet2D {
                 &taken,
                 is_last,
                 &b.pp("up_blocks").pp(idx),
-            ));
+            )?);
             c_in = c_out;
         }
 
         let conv_norm_out = Norm::new(
             first,
-            config.norm_num_groups,
+            config.num_groups_or_quarter(first),
             config.norm_eps,
-            Activation::Silu,
+            Act::Silu,
             &b.pp("conv_norm_out"),
         );
         let conv_out = Conv::same(first, config.out_channels, Start::Zero, &b.pp("conv_out"));
@@ -132,7 +137,10 @@ impl Network for UNet2D {
     }
 
     fn num_classes(&self) -> Option<usize> {
-        self.config.num_class_embeds
+        match self.config.class_embed_type {
+            Some(ClassEmbedding::Identity) => None,
+            None | Some(ClassEmbedding::Timestep) => self.config.num_class_embeds,
+        }
     }
 
     fn embedding_dim(&self) -> Option<usize> {
@@ -153,21 +161,27 @@ impl Network for UNet2D {
             let minus_one = x.tensor().ones_like()?.neg()?;
             x = ops::add(&ops::scale(&x, 2.0)?, &Value::from(minus_one))?;
         }
+        let image = Some(x.clone());
         x = self.conv_in.forward(weights, &x)?;
 
-        let mut skips = vec![x.clone()];
+        let mut flow = Flow { skips: vec![x.clone()], x, image };
         for block in &self.down_blocks {
-            x = block.forward(&pass, x, &mut skips)?;
+            block.forward(&pass, &mut flow)?;
         }
         if let Some(block) = &self.mid_block {
-            x = block.forward(&pass, &x)?;
+            block.forward(&pass, &mut flow)?;
         }
+        flow.image = None;
         for block in &self.up_blocks {
-            x = block.forward(&pass, x, &mut skips)?;
+            block.forward(&pass, &mut flow)?;
         }
 
-        x = self.conv_norm_out.forward(weights, &x)?;
-        x = ops::to_channels_first(&self.conv_out.forward(weights, &x)?)?;
+        x = self.conv_norm_out.forward(weights, &flow.x)?;
+        x = match &flow.image {
+            Some(image) => self.conv_out.forward_residual(weights, &x, image)?,
+            None => self.conv_out.forward(weights, &x)?,
+        };
+        x = ops::to_channels_first(&x)?;
         self.conditioning.rescale_output(x, input)
     }
 }

@@ -3,7 +3,7 @@
 use ct_kernels::{self as ops, Conv2d, Padding, Value};
 
 use super::config::{ResampleKind, UNet2DConfig};
-use super::resnet::{Resample, Resnet};
+use super::resnet::{Resample, Resnet, ResnetSpec};
 use crate::layers::{Conv, Start};
 use crate::part::{Layer, Part, Pass};
 use crate::{Builder, Result};
@@ -28,7 +28,11 @@ impl Downsample {
                 Self::Conv(Conv::new(channels, channels, 3, conv, Start::Random, &b.pp("conv")))
             }
             ResampleKind::Resnet => {
-                let resnet = || Resnet::new(config, channels, channels, 1.0, Some(Resample::Down), &b);
+                let spec = ResnetSpec {
+                    resample: Some(Resample::Down),
+                    ..ResnetSpec::plain(config, channels, channels)
+                };
+                let resnet = || Resnet::new(config, &spec, &b);
                 Self::Resnet(Part::new(&b, resnet))
             }
         }
@@ -55,7 +59,11 @@ impl Upsample {
         match kind {
             ResampleKind::Conv => Self::Conv(Conv::same(channels, channels, Start::Random, &b.pp("conv"))),
             ResampleKind::Resnet => {
-                Self::Resnet(Box::new(Resnet::new(config, channels, channels, 1.0, Some(Resample::Up), &b)))
+                let spec = ResnetSpec {
+                    resample: Some(Resample::Up),
+                    ..ResnetSpec::plain(config, channels, channels)
+                };
+                Self::Resnet(Box::new(Resnet::new(config, &spec, &b)))
             }
         }
     }

@@ -1,6 +1,6 @@
 //! The residual block.
 
-use ct_kernels::{self as ops, Activation, Value};
+use ct_kernels::{self as ops, Value};
 
 use super::config::UNet2DConfig;
 use super::time_shift::TimeShift;
@@ -13,6 +13,9 @@ use crate::{Builder, Result};
 pub(crate) enum Resample {
     Down,
     Up,
+    /// Through the filter (1, 3, 3, 1).
+    FirDown,
+    FirUp,
 }
 
 impl Resample {
@@ -20,7 +23,37 @@ impl Resample {
         Ok(match self {
             Self::Down => ops::avg_pool2x(x)?,
             Self::Up => ops::upsample_nearest2x(x)?,
+            Self::FirDown => ops::fir_down2x(x)?,
+            Self::FirUp => ops::fir_up2x(x)?,
         })
+    }
+}
+
+/// What makes one residual block unlike another of the same network.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ResnetSpec {
+    pub(crate) c_in: usize,
+    pub(crate) c_out: usize,
+    /// Groups of the first and of the second normalization.
+    pub(crate) num_groups: [usize; 2],
+    /// What the output is divided by.
+    pub(crate) output_scale_factor: f64,
+    pub(crate) resample: Option<Resample>,
+    /// Whether the shortcut has a convolution even where it keeps the channels.
+    pub(crate) has_shortcut: bool,
+}
+
+impl ResnetSpec {
+    /// A block of a level without a skip path.
+    pub(crate) fn plain(config: &UNet2DConfig, c_in: usize, c_out: usize) -> Self {
+        Self {
+            c_in,
+            c_out,
+            num_groups: [config.norm_num_groups; 2],
+            output_scale_factor: 1.0,
+            resample: None,
+            has_shortcut: c_in != c_out,
+        }
     }
 }
 
@@ -39,27 +72,21 @@ pub(crate) struct Resnet {
 }
 
 impl Resnet {
-    pub(crate) fn new(
-        config: &UNet2DConfig,
-        c_in: usize,
-        c_out: usize,
-        output_scale_factor: f64,
-        resample: Option<Resample>,
-        b: &Builder,
-    ) -> Self {
-        let norm = |channels, name| {
-            Norm::new(channels, config.norm_num_groups, config.norm_eps, Activation::Silu, &b.pp(name))
+    pub(crate) fn new(config: &UNet2DConfig, spec: &ResnetSpec, b: &Builder) -> Self {
+        let &ResnetSpec { c_in, c_out, num_groups, .. } = spec;
+        let norm = |channels, num_groups, name| {
+            Norm::new(channels, num_groups, config.norm_eps, config.act(), &b.pp(name))
         };
         Self {
-            norm1: norm(c_in, "norm1"),
+            norm1: norm(c_in, num_groups[0], "norm1"),
             conv1: Conv::same(c_in, c_out, Start::Random, &b.pp("conv1")),
             time_shift: TimeShift::new(config, c_out, &b.pp("time_emb_proj")),
-            norm2: norm(c_out, "norm2"),
+            norm2: norm(c_out, num_groups[1], "norm2"),
             dropout: DropoutLayer::new(config.dropout, b),
             conv2: Conv::same(c_out, c_out, Start::Zero, &b.pp("conv2")),
-            conv_shortcut: (c_in != c_out).then(|| Conv::pointwise(c_in, c_out, &b.pp("conv_shortcut"))),
-            resample,
-            output_scale: output_scale_factor.recip(),
+            conv_shortcut: spec.has_shortcut.then(|| Conv::pointwise(c_in, c_out, &b.pp("conv_shortcut"))),
+            resample: spec.resample,
+            output_scale: spec.output_scale_factor.recip(),
         }
     }
 }

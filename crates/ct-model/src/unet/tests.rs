@@ -137,6 +137,18 @@ fn derivative_with_fourier_features() -> Result<()> {
 }
 
 #[test]
+fn derivative_with_a_skip_path_and_mish() -> Result<()> {
+    let config = UNet2DConfig {
+        block_out_channels: vec![8, 16, 16],
+        down_block_types: names(["SkipDownBlock2D", "SkipDownBlock2D", "DownBlock2D"]),
+        up_block_types: names(["UpBlock2D", "SkipUpBlock2D", "SkipUpBlock2D"]),
+        act_fn: "mish".to_owned(),
+        ..preset(TimeScaleShift::Default)
+    };
+    check(&config.for_samples(3, 8, 8).into(), [-12.0, 3.5])
+}
+
+#[test]
 fn derivative_of_the_perceptron() -> Result<()> {
     let config = MlpConfig { hidden_dim: 24, num_class_embeds: Some(2), ..MlpConfig::default() };
     check(&NetworkConfig::Mlp(config), [-3.0, 250.0])

@@ -73,16 +73,54 @@ fn a_folder_that_is_no_model_is_refused_with_the_reason() {
     assert!(message(dir.path()).contains("newer release"));
 
     let dir = saved();
-    edit(dir.path(), "unet/config.json", "down_block_types", json!(["SkipDownBlock2D", "DownBlock2D"]));
-    assert!(message(dir.path()).contains("SkipDownBlock2D"));
+    edit(dir.path(), "unet/config.json", "down_block_types", json!(["KDownBlock2D", "DownBlock2D"]));
+    let unknown = message(dir.path());
+    assert!(unknown.contains("KDownBlock2D") && unknown.contains("SkipDownBlock2D"), "{unknown}");
+
+    let dir = saved();
+    edit(dir.path(), "unet/config.json", "_class_name", json!("UNet2DConditionModel"));
+    assert!(message(dir.path()).contains("UNet2DConditionModel"));
+
+    let dir = saved();
+    edit(dir.path(), "unet/config.json", "resnet_time_scale_shift", json!("spatial"));
+    assert!(message(dir.path()).contains("spatial"));
 
     let dir = saved();
     edit(dir.path(), "unet/config.json", "surprise", json!(1));
     assert!(message(dir.path()).contains("surprise"));
+}
 
+#[test]
+fn a_scheduler_of_another_kind_is_refused_with_the_reason() {
+    for (name, why) in [
+        ("DDPMScheduler", "predicts noise"),
+        ("DDIMScheduler", "predicts noise"),
+        ("EDMEulerScheduler", "ln(sigma) / 4"),
+        ("KarrasVeScheduler", "a score"),
+        ("EulerDiscreteScheduler", "settings"),
+        ("OtherScheduler", "CMStochasticIterativeScheduler"),
+    ] {
+        let dir = saved();
+        edit(dir.path(), "scheduler/scheduler_config.json", "_class_name", json!(name));
+        // Other schedulers have keys of these names with other types.
+        edit(dir.path(), "scheduler/scheduler_config.json", "sigma_max", json!(null));
+        let message = message(dir.path());
+        assert!(message.contains(name) && message.contains(why), "{message}");
+        assert!(folder::load_network(dir.path(), &Device::Cpu).is_ok(), "the network itself is fine");
+    }
+}
+
+#[test]
+fn the_folder_of_the_network_alone_is_read() {
     let dir = saved();
-    edit(dir.path(), "scheduler/scheduler_config.json", "_class_name", json!("DDPMScheduler"));
-    assert!(message(dir.path()).contains("DDPMScheduler"));
+    fs::remove_file(dir.path().join("model_index.json")).unwrap();
+    assert!(folder::load(dir.path(), &Device::Cpu).is_ok(), "the index says nothing that the rest does not");
+    let unet = dir.path().join("unet");
+    let (network, _) = folder::load_network(&unet, &Device::Cpu).unwrap();
+    assert_eq!(network.sample_shape(), [1, 8, 8]);
+    assert!(message(&unet).contains("it has no scheduler/scheduler_config.json"));
+    fs::copy(dir.path().join("scheduler/scheduler_config.json"), unet.join("scheduler_config.json")).unwrap();
+    assert_eq!(folder::load(&unet, &Device::Cpu).unwrap().model.noise_range(), RANGE);
 }
 
 #[test]
@@ -107,7 +145,11 @@ fn weights_cut_short_are_refused() {
     fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
     assert!(message(dir.path()).contains("cut short"));
     fs::remove_file(&path).unwrap();
-    assert!(message(dir.path()).contains("diffusion_pytorch_model.safetensors"));
+    let missing = message(dir.path());
+    assert!(
+        missing.contains("no weights") && missing.contains("diffusion_pytorch_model.safetensors"),
+        "{missing}"
+    );
 }
 
 #[test]

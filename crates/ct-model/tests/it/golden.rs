@@ -1,7 +1,7 @@
 //! Reads recordings of a peer.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
 
@@ -13,11 +13,11 @@ pub(crate) struct Golden {
 
 impl Golden {
     pub(crate) fn read(case: &str) -> Self {
-        let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-            .join("tests/golden")
-            .join(case)
-            .join("case.safetensors");
-        let bytes = std::fs::read(&path).unwrap();
+        Self::read_file(&folder().join(case).join("case.safetensors"))
+    }
+
+    pub(crate) fn read_file(path: &Path) -> Self {
+        let bytes = std::fs::read(path).unwrap();
         let (_, header) = safetensors::SafeTensors::read_metadata(&bytes).unwrap();
         let notes = header.metadata().clone().unwrap();
         let tensors = candle_core::safetensors::load_buffer(&bytes, &Device::Cpu).unwrap();
@@ -44,6 +44,11 @@ impl Golden {
     pub(crate) fn note(&self, name: &str) -> serde_json::Value {
         serde_json::from_str(&self.notes[name]).unwrap()
     }
+}
+
+/// Where the recordings are.
+pub(crate) fn folder() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
 }
 
 /// The largest absolute value of some tensors.

@@ -8,3 +8,5 @@ mod golden_unet;
 mod lpips;
 mod parameterization;
 mod recomputation;
+mod unet_flags;
+mod weights;

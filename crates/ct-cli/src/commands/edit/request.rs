@@ -16,6 +16,7 @@ use super::inputs::{self, Inputs};
 use super::output::Outputs;
 use crate::global::Global;
 use crate::mistake::mistake;
+use crate::ruler::spread;
 use crate::{model_path, real_data, sampling, terminal};
 
 /// Options of every edit.
@@ -202,12 +203,11 @@ impl Editor {
         }
     }
 
-    /// The first held-out pictures of a data set, or the first of all if none are held out.
+    /// Held-out pictures of a data set, evenly over all of them, or over the whole set if none are held out.
     fn held_out(&self, spec: &str, num: usize) -> Result<Inputs> {
         let data = real_data::load(spec, self.model().sample_shape(), self.seed)?;
         let data = data.held_out.unwrap_or(data.train);
-        let indices: Vec<usize> = (0..num.min(data.len())).collect();
-        let x = data.tensor(&indices)?.to_device(self.device())?;
+        let x = data.tensor(&spread(data.len(), num))?.to_device(self.device())?;
         Ok(Inputs { x, transparent: None, mask: None })
     }
 
