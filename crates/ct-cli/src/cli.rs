@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
-use crate::commands::{edit, ema, eval, export, forward, inspect, sample, search, train};
+use crate::commands::{edit, ema, eval, export, forward, import, inspect, sample, search, train};
 use crate::global::Global;
 use crate::{device, logging, mistake, terminal};
 
@@ -36,6 +36,7 @@ enum Command {
     Forward(forward::Args),
     Inspect(inspect::Args),
     Ema(ema::Args),
+    Import(import::Args),
     Export(export::Args),
 }
 
@@ -74,6 +75,7 @@ fn run(cli: &Cli) -> Result<ExitCode> {
         Command::Forward(args) => forward::run(args, &cli.global),
         Command::Inspect(args) => inspect::run(args),
         Command::Ema(args) => ema::run(args),
+        Command::Import(args) => import::run(args),
         Command::Export(args) => export::run(args),
     }
 }

@@ -177,10 +177,21 @@ pub fn load(dir: &Path, device: &Device) -> Result<Loaded> {
 /// As [`load`], without what concerns the scheduler.
 pub fn load_network(dir: &Path, device: &Device) -> Result<(Arc<dyn Network>, Params)> {
     let dir = find_network(dir)?;
-    let network = read_network(&dir.join(CONFIG_NAME))?.build()?;
-    let path = weights::find(&dir)?;
-    let params = Params::from_tensors(network.layout(), weights::read(&path, device)?, device)?
-        .map_err(|problems| Error::Weights { path, problems })?;
+    load_network_file(&dir.join(CONFIG_NAME), &weights::find(&dir)?, device)
+}
+
+/// Reads a network from its configuration and a file of weights.
+///
+/// # Errors
+/// As [`load_network`].
+pub fn load_network_file(
+    config: &Path,
+    weights: &Path,
+    device: &Device,
+) -> Result<(Arc<dyn Network>, Params)> {
+    let network = read_network(config)?.build()?;
+    let params = Params::from_tensors(network.layout(), weights::read(weights, device)?, device)?
+        .map_err(|problems| Error::Weights { path: weights.to_path_buf(), problems })?;
     Ok((network, params))
 }
 
