@@ -159,6 +159,7 @@ impl Params {
         mut tensors: HashMap<String, Tensor>,
         device: &Device,
     ) -> Result<std::result::Result<Self, Vec<String>>> {
+        crate::weights::rename_openai(layout, &mut tensors)?;
         crate::weights::rename_old(layout, &mut tensors)?;
         let mut problems = Vec::new();
         let mut found = Vec::with_capacity(layout.len());

@@ -3,6 +3,7 @@
 //! Tensors are read one by one, so that reading takes the memory of the weights and of the largest tensor, not twice that of the weights.
 
 mod names;
+mod openai;
 mod pickle;
 mod safetensors;
 mod sharded;
@@ -16,6 +17,7 @@ use candle_core::{Device, Tensor};
 use crate::{Error, Result};
 
 pub(crate) use names::rename_old;
+pub(crate) use openai::rename_openai;
 pub(crate) use safetensors::read as read_safetensors;
 
 /// What diffusers calls the weights of a network, without the ending.

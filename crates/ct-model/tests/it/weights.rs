@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
 use ct_model::folder::{self, Card, WEIGHTS};
-use ct_model::{NoiseRange, Params};
+use ct_model::{ConsistencyModel, NoiseRange, Params};
 use serde_json::json;
 
 use crate::golden;
@@ -289,4 +289,48 @@ fn a_pickle_that_lies_about_its_tensors_is_refused() {
     let message = refused(&path);
     // Either the checksum of the archive or the check of the claims finds it.
     assert!(message.contains("as no tensor can be") || message.contains("not a whole"), "{message}");
+}
+
+/// A checkpoint of openai's `cm` has names of its own, and one matrix for queries, keys and values.
+#[test]
+fn checkpoints_of_openai_give_the_same_outputs() {
+    let path: PathBuf =
+        [env!("CARGO_MANIFEST_DIR"), "tests", "golden", "openai_names", "case.safetensors"].iter().collect();
+    let mut tensors = candle_core::safetensors::load(path, &Device::Cpu).unwrap();
+    let mut take = |name: &str| tensors.remove(name).unwrap();
+    let (sample, timestep) = (take("in.sample"), take("in.timestep"));
+    let (labels, expected) = (take("in.class_labels"), take("out.sample"));
+    let dir = tempfile::tempdir().unwrap();
+    let (config, weights) = (dir.path().join("config.json"), dir.path().join("cm.safetensors"));
+    folder::write_tensors(&weights, tensors.iter().map(|(name, tensor)| (name.as_str(), tensor))).unwrap();
+    let described = json!({
+        "_class_name": "UNet2DModel",
+        "sample_size": 8,
+        "in_channels": 3,
+        "out_channels": 3,
+        "layers_per_block": 2,
+        "num_class_embeds": 5,
+        "block_out_channels": [8, 16],
+        "attention_head_dim": 4,
+        "norm_num_groups": 4,
+        "attn_norm_num_groups": 4,
+        "down_block_types": ["ResnetDownsampleBlock2D", "AttnDownBlock2D"],
+        "up_block_types": ["AttnUpBlock2D", "ResnetUpsampleBlock2D"],
+        "resnet_time_scale_shift": "scale_shift",
+        "downsample_type": "resnet",
+        "upsample_type": "resnet",
+    });
+    fs::write(&config, described.to_string()).unwrap();
+    let (network, params) = folder::load_network_file(&config, &weights, &Device::Cpu).unwrap();
+    let model = ConsistencyModel::new(network, params, NoiseRange::default()).unwrap();
+    let labels = labels.to_dtype(DType::U32).unwrap().to_vec1::<u32>().unwrap();
+    let found = model.raw(&sample, &timestep, Some(&labels)).unwrap();
+    let largest = |x: &Tensor| x.abs().unwrap().max_all().unwrap().to_scalar::<f32>().unwrap();
+    let off = largest(&(found - &expected).unwrap()) / largest(&expected);
+    assert!(off < 1e-4, "off by {off}");
+
+    tensors.remove("middle_block.1.qkv.weight");
+    folder::write_tensors(&weights, tensors.iter().map(|(name, tensor)| (name.as_str(), tensor))).unwrap();
+    let error = folder::load_network_file(&config, &weights, &Device::Cpu).unwrap_err().to_string();
+    assert!(error.contains("mid_block.attentions.0.to_q.weight: missing"), "{error}");
 }
