@@ -73,4 +73,4 @@ args = parser.parse_args()
 edited = load_file(args.edited)
 shape = edited["input"].shape[1:]
 made = [from_unit(np.asarray(EDITS[args.edit](y, shape, args)), shape) for y in edited["measured"]]
-save_file({"samples": np.stack(made), "input": edited["input"]}, args.out)
+save_file({"samples": np.ascontiguousarray(np.stack(made)), "input": edited["input"]}, args.out)
