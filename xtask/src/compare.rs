@@ -63,12 +63,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         return Err(Mistake(format!("--budget {}: expected seconds above 0", args.budget)).into());
     }
     let workspace = workspace::load()?;
-    let ct = match &args.ct {
-        Some(program) => {
-            program.canonicalize().map_err(|error| Mistake(format!("{}: {error}", program.display())))?
-        }
-        None => workspace::build_ct(&workspace)?,
-    };
+    let ct = workspace::ct_program(&workspace, args.ct.as_deref())?;
     let out = args.out.clone().unwrap_or_else(|| PathBuf::from(format!("runs/compare-{}", args.preset)));
     std::fs::create_dir_all(&out).with_context(|| format!("cannot create {}", out.display()))?;
 

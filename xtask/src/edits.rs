@@ -81,12 +81,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         .into());
     }
     let workspace = workspace::load()?;
-    let ct = match &args.ct {
-        Some(program) => {
-            program.canonicalize().map_err(|error| Mistake(format!("{}: {error}", program.display())))?
-        }
-        None => workspace::build_ct(&workspace)?,
-    };
+    let ct = workspace::ct_program(&workspace, args.ct.as_deref())?;
     let script = workspace.root.join("bench/pytorch/edit_baselines.py");
     std::fs::create_dir_all(&args.out).with_context(|| format!("cannot create {}", args.out.display()))?;
     if args.gallery {
@@ -206,12 +201,7 @@ fn write(rows: &[Row], out: &Path) -> Result<()> {
             })
         })
         .collect();
-    let numbers = serde_json::to_string_pretty(&numbers)? + "\n";
-    for (name, text) in [("table.md", markdown(rows)), ("table.json", numbers)] {
-        let path = out.join(name);
-        std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
-    }
-    Ok(())
+    workspace::write_tables(out, markdown(rows), &numbers)
 }
 
 /// The table in markdown, and the commands below.

@@ -4,7 +4,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use serde::Deserialize;
+use serde_json::Value;
 use xshell::{Shell, cmd};
+
+use crate::mistake::Mistake;
 
 /// The answer of `cargo metadata --no-deps`, as far as the tasks need it.
 #[derive(Debug, Deserialize)]
@@ -74,4 +77,24 @@ pub(crate) fn build_ct(workspace: &Workspace) -> Result<PathBuf> {
         .context("ct did not build; the compiler's message stands above")?;
     let program = format!("ct{}", std::env::consts::EXE_SUFFIX);
     Ok(workspace.target_directory.join("release").join(program))
+}
+
+/// The program that was named, or `ct`, built for it.
+pub(crate) fn ct_program(workspace: &Workspace, named: Option<&Path>) -> Result<PathBuf> {
+    match named {
+        Some(program) => {
+            Ok(program.canonicalize().map_err(|error| Mistake(format!("{}: {error}", program.display())))?)
+        }
+        None => build_ct(workspace),
+    }
+}
+
+/// Writes `table.md` and `table.json` into a folder.
+pub(crate) fn write_tables(out: &Path, markdown: String, rows: &[Value]) -> Result<()> {
+    let numbers = serde_json::to_string_pretty(rows)? + "\n";
+    for (name, text) in [("table.md", markdown), ("table.json", numbers)] {
+        let path = out.join(name);
+        std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(())
 }

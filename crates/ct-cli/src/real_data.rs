@@ -15,6 +15,13 @@ pub(crate) struct RealData {
     pub(crate) held_out: Option<Dataset>,
 }
 
+/// The data that was named, or else what the model says that it has learned from.
+pub(crate) fn spec(named: Option<&str>, of_model: Option<&str>) -> Result<String> {
+    named.or(of_model).map(str::to_owned).ok_or_else(|| {
+        mistake("the model does not say what it has learned from: name it with --data, as in --data digits")
+    })
+}
+
 /// Reads the data that `spec` names, as samples of this shape.
 pub(crate) fn load(spec: &str, sample_shape: &[usize], seed: u64) -> Result<RealData> {
     let source: Source = spec.parse()?;

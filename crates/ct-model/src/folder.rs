@@ -126,13 +126,7 @@ pub fn save_as(dir: &Path, model: &ConsistencyModel, card: &Card, dtype: DType) 
     if !card.sigmas.is_empty() {
         save_sigmas(dir, &card.sigmas)?;
     }
-    if dtype == DType::F32 {
-        write_tensors(&dir.join(WEIGHTS), model.params().iter())?;
-    } else {
-        let convert = |(name, tensor): (_, &Tensor)| Ok((name, tensor.to_dtype(dtype)?));
-        let weights: Vec<(&str, Tensor)> = model.params().iter().map(convert).collect::<Result<_>>()?;
-        write_tensors(&dir.join(WEIGHTS), weights.iter().map(|(name, tensor)| (*name, tensor)))?;
-    }
+    write_weights(&dir.join(WEIGHTS), model.params(), dtype)?;
     // Last, since it is what makes the folder a model.
     write_json(&dir.join(INDEX), &index)
 }
@@ -299,6 +293,16 @@ pub fn write_tensors<'a>(path: &Path, tensors: impl Iterator<Item = (&'a str, &'
     let bytes = safetensors::serialize(tensors, Some(metadata))
         .map_err(|source| Error::Format { path: path.to_path_buf(), reason: source.to_string() })?;
     write_file(path, &bytes)
+}
+
+/// Writes the numbers of a network as a safetensors file, in the float type `dtype`.
+///
+/// # Errors
+/// As [`write_tensors`].
+pub fn write_weights(path: &Path, params: &Params, dtype: DType) -> Result<()> {
+    let convert = |(name, tensor): (_, &Tensor)| Ok((name, tensor.to_dtype(dtype)?));
+    let weights: Vec<(&str, Tensor)> = params.iter().map(convert).collect::<Result<_>>()?;
+    write_tensors(path, weights.iter().map(|(name, tensor)| (*name, tensor)))
 }
 
 /// Writes a file beside its place, syncs it and renames it, so that `path` holds either all of it or what stood there before.

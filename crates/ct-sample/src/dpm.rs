@@ -11,7 +11,7 @@
 use candle_core::Tensor;
 use ct_model::Denoiser;
 
-use crate::{draw::Draw, error::Result, noise::NoiseSource, sigmas::check_ode_sigmas};
+use crate::{draw::Draw, error::Result, noise::NoiseSource, ode::start};
 
 /// DPM-Solver++(2M).
 ///
@@ -27,10 +27,7 @@ pub fn dpmpp_2m(
     noise: &dyn NoiseSource,
     draw: &Draw<'_>,
 ) -> Result<Tensor> {
-    draw.check(model)?;
-    check_ode_sigmas(sigmas, model.noise_range())?;
-    let z = noise.noise(0, draw.samples.clone(), model.sample_shape(), model.device())?;
-    let mut x = (z * sigmas[0])?;
+    let mut x = start(model, sigmas, noise, draw)?;
     // The estimate before, and how far it is away in lambda.
     let mut before: Option<(Tensor, f64)> = None;
     for pair in sigmas.windows(2) {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 /// The result of a fallible function of this crate.
-pub type Result<T> = std::result::Result<T, Error>;
+pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// What went wrong, and where.
 #[derive(Debug, thiserror::Error)]

@@ -51,13 +51,20 @@ pub fn save_all(x: &Tensor, dir: &Path, first_index: usize) -> Result<Vec<PathBu
 /// # Errors
 /// When the file cannot be read or decoded, or `shape` is not that of an image.
 pub fn read_image(path: &Path, shape: &[usize], device: &Device) -> Result<Tensor> {
+    from_image(&open_image(path)?, shape, device)
+}
+
+/// Decodes a PNG, JPEG or WebP.
+///
+/// # Errors
+/// [`Error::Io`] when the file cannot be read, [`Error::Image`] when it is no such picture.
+pub fn open_image(path: &Path) -> Result<DynamicImage> {
     // The content says what it is: a picture with a wrong extension is read all the same.
-    let image = ImageReader::open(path)
+    ImageReader::open(path)
         .and_then(ImageReader::with_guessed_format)
         .map_err(|source| Error::Io { path: path.to_path_buf(), source })?
         .decode()
-        .map_err(|source| Error::Image { action: "decode", path: path.to_path_buf(), source })?;
-    from_image(&image, shape, device)
+        .map_err(|source| Error::Image { action: "decode", path: path.to_path_buf(), source })
 }
 
 #[cfg(test)]

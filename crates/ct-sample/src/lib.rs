@@ -56,7 +56,7 @@ pub use edit::{denoise, edit, estimate_sigma, follow};
 pub use error::{Error, Result};
 pub use grid::{grid, readable_upscale};
 pub use guided::Guided;
-pub use image_file::{read_image, save_all, save_png};
+pub use image_file::{open_image, read_image, save_all, save_png};
 pub use interpolate::slerp;
 pub use invert::{InversionConfig, invert, invert_ode};
 pub use measurement::{

@@ -70,8 +70,13 @@ pub(crate) fn heun_from(model: &dyn Denoiser, x: Tensor, sigmas: &[f64], draw: &
     Ok(x)
 }
 
-/// Noise at the first level.
-fn start(model: &dyn Denoiser, sigmas: &[f64], noise: &dyn NoiseSource, draw: &Draw<'_>) -> Result<Tensor> {
+/// Noise at the first level, after all is checked.
+pub(crate) fn start(
+    model: &dyn Denoiser,
+    sigmas: &[f64],
+    noise: &dyn NoiseSource,
+    draw: &Draw<'_>,
+) -> Result<Tensor> {
     draw.check(model)?;
     check_ode_sigmas(sigmas, model.noise_range())?;
     let z = noise.noise(0, draw.samples.clone(), model.sample_shape(), model.device())?;

@@ -36,17 +36,21 @@ pub struct Found {
 /// # Errors
 /// [`Error::Zero`] for no step, [`Error::GridTooShort`] when the grid has fewer levels than there are steps,
 /// [`Error::SigmaNotDescending`] when it does not descend, or what `score` says.
-pub fn search(grid: &[f64], num_steps: usize, score: &mut dyn FnMut(&[f64]) -> Result<f64>) -> Result<Found> {
+pub fn search<E: From<Error>>(
+    grid: &[f64],
+    num_steps: usize,
+    score: &mut dyn FnMut(&[f64]) -> Result<f64, E>,
+) -> Result<Found, E> {
     if num_steps == 0 {
-        return Err(Error::Zero { what: "the number of steps" });
+        return Err(Error::Zero { what: "the number of steps" }.into());
     }
     if grid.len() < num_steps {
-        return Err(Error::GridTooShort { levels: grid.len(), steps: num_steps });
+        return Err(Error::GridTooShort { levels: grid.len(), steps: num_steps }.into());
     }
     if let Some(step) =
         (1..grid.len()).find(|&i| grid[i].partial_cmp(&grid[i - 1]) != Some(std::cmp::Ordering::Less))
     {
-        return Err(Error::SigmaNotDescending { step, sigma: grid[step], previous: grid[step - 1] });
+        return Err(Error::SigmaNotDescending { step, sigma: grid[step], previous: grid[step - 1] }.into());
     }
     let mut scorer = Scorer { grid, score, known: HashMap::new() };
     let mut chosen = vec![0];
@@ -63,14 +67,14 @@ pub fn search(grid: &[f64], num_steps: usize, score: &mut dyn FnMut(&[f64]) -> R
 }
 
 /// Scores that are asked for once.
-struct Scorer<'a> {
+struct Scorer<'a, E> {
     grid: &'a [f64],
-    score: &'a mut dyn FnMut(&[f64]) -> Result<f64>,
+    score: &'a mut dyn FnMut(&[f64]) -> Result<f64, E>,
     known: HashMap<Vec<usize>, f64>,
 }
 
-impl Scorer<'_> {
-    fn of(&mut self, set: &[usize]) -> Result<f64> {
+impl<E> Scorer<'_, E> {
+    fn of(&mut self, set: &[usize]) -> Result<f64, E> {
         if let Some(&score) = self.known.get(set) {
             return Ok(score);
         }
@@ -84,7 +88,10 @@ impl Scorer<'_> {
 }
 
 /// The best set with one position more, and its score.
-fn best_addition(chosen: &[usize], scorer: &mut Scorer<'_>) -> Result<(Vec<usize>, f64)> {
+fn best_addition<E: From<Error>>(
+    chosen: &[usize],
+    scorer: &mut Scorer<'_, E>,
+) -> Result<(Vec<usize>, f64), E> {
     let mut best: Option<(Vec<usize>, f64)> = None;
     let ends = chosen[1..].iter().copied().chain([scorer.grid.len()]);
     for (&before, after) in chosen.iter().zip(ends) {
@@ -100,14 +107,18 @@ fn best_addition(chosen: &[usize], scorer: &mut Scorer<'_>) -> Result<(Vec<usize
             }
             Ok(score)
         };
-        ternary(before + 1, after - 1, &mut score_with)?;
+        ternary::<E>(before + 1, after - 1, &mut score_with)?;
     }
     // There are more levels than steps, so there is a gap.
-    best.ok_or(Error::GridTooShort { levels: scorer.grid.len(), steps: chosen.len() + 1 })
+    best.ok_or_else(|| Error::GridTooShort { levels: scorer.grid.len(), steps: chosen.len() + 1 }.into())
 }
 
 /// Asks for the scores on the way to the least one between `left` and `right`, both included.
-fn ternary(mut left: usize, mut right: usize, score: &mut dyn FnMut(usize) -> Result<f64>) -> Result<()> {
+fn ternary<E>(
+    mut left: usize,
+    mut right: usize,
+    score: &mut dyn FnMut(usize) -> Result<f64, E>,
+) -> Result<(), E> {
     while right - left >= 3 {
         let third = (right - left) / 3;
         let (a, b) = (left + third, right - third);
@@ -133,7 +144,7 @@ mod tests {
         for goal in 1..40 {
             let grid = grid();
             let mut asked = 0;
-            let found = search(&grid, 2, &mut |sigmas| {
+            let found = search::<Error>(&grid, 2, &mut |sigmas| {
                 asked += 1;
                 Ok(sigmas.get(1).map_or(1e9, |sigma| (sigma - grid[goal]).abs()))
             })
@@ -148,7 +159,7 @@ mod tests {
     #[test]
     fn a_third_level_may_lie_between_the_first_two() {
         // The best level alone is 4; with it, the best second one is 40.
-        let found = search(&grid(), 3, &mut |sigmas| {
+        let found = search::<Error>(&grid(), 3, &mut |sigmas| {
             let near = |goal: f64| sigmas[1..].iter().map(|s| (s - goal).abs()).fold(100.0, f64::min);
             Ok(10.0 * near(4.0) + near(40.0))
         })
@@ -159,20 +170,22 @@ mod tests {
 
     #[test]
     fn every_level_can_be_used_up() {
-        let found = search(&[3.0, 2.0, 1.0], 3, &mut |sigmas| Ok(1.0 / sigmas.len() as f64)).unwrap();
+        let found =
+            search::<Error>(&[3.0, 2.0, 1.0], 3, &mut |sigmas| Ok(1.0 / sigmas.len() as f64)).unwrap();
         assert_eq!(found.sigmas[2], [3.0, 2.0, 1.0]);
     }
 
     #[test]
     fn what_is_no_number_is_never_chosen() {
-        let found =
-            search(&[3.0, 2.0, 1.0], 2, &mut |sigmas| Ok(if sigmas.contains(&2.0) { f64::NAN } else { 1.0 }));
+        let found = search::<Error>(&[3.0, 2.0, 1.0], 2, &mut |sigmas| {
+            Ok(if sigmas.contains(&2.0) { f64::NAN } else { 1.0 })
+        });
         assert_eq!(found.unwrap().sigmas[1], [3.0, 1.0]);
     }
 
     #[test]
     fn misfits_are_refused() {
-        let mut score = |_: &[f64]| Ok(0.0);
+        let mut score = |_: &[f64]| Ok::<f64, Error>(0.0);
         assert!(matches!(search(&[1.0], 0, &mut score), Err(Error::Zero { .. })));
         assert!(matches!(search(&[1.0], 2, &mut score), Err(Error::GridTooShort { .. })));
         assert!(matches!(search(&[1.0, 2.0], 2, &mut score), Err(Error::SigmaNotDescending { .. })));

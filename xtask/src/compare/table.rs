@@ -3,8 +3,10 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use serde_json::{Value, json};
+
+use crate::workspace;
 
 /// What one recipe came to.
 #[derive(Debug)]
@@ -37,12 +39,7 @@ pub(super) fn write(rows: &[Row], budget: f64, out: &Path) -> Result<()> {
             json!({ "recipe": name, "images": images, "secs": secs, "commands": commands, "scores": scores })
         })
         .collect();
-    let numbers = serde_json::to_string_pretty(&numbers)? + "\n";
-    for (name, text) in [("table.md", markdown(rows, budget)), ("table.json", numbers)] {
-        let path = out.join(name);
-        std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
-    }
-    Ok(())
+    workspace::write_tables(out, markdown(rows, budget), &numbers)
 }
 
 /// The table in markdown: a line for each recipe and number of steps, and the commands below.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Result;
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Device};
 use ct_model::folder;
 
 use crate::mistake::mistake;
@@ -62,13 +62,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         Numbers::Bf16 => DType::BF16,
     };
     if is_file {
-        let weights: Vec<(&str, Tensor)> = loaded
-            .model
-            .params()
-            .iter()
-            .map(|(name, tensor)| Ok((name, tensor.to_dtype(dtype)?)))
-            .collect::<Result<_>>()?;
-        folder::write_tensors(&args.out, weights.iter().map(|(name, tensor)| (*name, tensor)))?;
+        folder::write_weights(&args.out, loaded.model.params(), dtype)?;
     } else {
         folder::save_as(&args.out, &loaded.model, &loaded.card, dtype)?;
     }

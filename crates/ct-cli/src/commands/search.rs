@@ -1,6 +1,5 @@
 //! `ct search`: the noise levels with which a model samples best in a few steps.
 
-use std::cell::Cell;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -61,9 +60,7 @@ pub(crate) fn run(args: &Args, global: &Global) -> Result<ExitCode> {
             "this model is a denoiser: it follows its ODE, and re-noising levels are of no use to it",
         ));
     }
-    let spec = args.data.clone().or_else(|| card.data.clone()).ok_or_else(|| {
-        mistake("the model does not say what it has learned from: name it with --data, as in --data digits")
-    })?;
+    let spec = real_data::spec(args.data.as_deref(), card.data.as_deref())?;
     let grid = candidates(args, card.trained_from_sigma, model.noise_range())?;
     let ruler = Ruler::choose(&args.features, model.sample_shape())?;
     let seed = global.seed.unwrap_or(0);
@@ -77,9 +74,8 @@ pub(crate) fn run(args: &Args, global: &Global) -> Result<ExitCode> {
     let noise = SeededNoise { seed, first_index: 0 };
     let metric = if matches!(ruler, Ruler::Points) { Metric::SlicedWasserstein } else { Metric::Frechet };
     let settings = Settings { seed, ..Settings::default() };
-    let name = Cell::new(String::new());
-    let mut failure = None;
-    let score = |sigmas: &[f64]| -> Result<f64> {
+    let mut name = String::new();
+    let found = search(&grid, usize::from(args.steps), &mut |sigmas| -> Result<f64> {
         let request = Request {
             num,
             sampler: Sampler::Multistep,
@@ -97,21 +93,10 @@ pub(crate) fn run(args: &Args, global: &Global) -> Result<ExitCode> {
         let report = evaluate(&real, &rows, &[metric], &ruler.space(), &settings)?;
         let figure = report.figures.first().context("no figure was computed")?;
         terminal::note(format_args!("{:<40} {} {:.4}", shown, figure.name, figure.value));
-        name.set(figure.name.clone());
+        name.clone_from(&figure.name);
         Ok(figure.value)
-    };
-    let found = search(&grid, usize::from(args.steps), &mut |sigmas| {
-        score(sigmas).map_err(|error| {
-            failure = Some(error);
-            ct_sample::Error::NoSigmas
-        })
-    });
-    let found = match (found, failure) {
-        (_, Some(error)) => return Err(error),
-        (found, None) => found?,
-    };
+    })?;
 
-    let name = name.take();
     terminal::say(format_args!(
         "steps  {name:<12} noise levels ({} sets scored, {num} samples each)",
         found.evaluations

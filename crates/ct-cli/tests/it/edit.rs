@@ -58,21 +58,10 @@ fn strip(columns: u32) -> u32 {
 #[test]
 fn a_hole_is_filled_and_the_rest_is_kept() {
     let place = gray();
-    let answer = edit(
-        &place,
-        &[
-            "inpaint",
-            "--input",
-            "in.png",
-            "--rect",
-            "2,2,4,4",
-            "--num",
-            "2",
-            "--save-tensors",
-            "out.safetensors",
-        ],
-    )
-    .ok();
+    let fill = |more: &[&str]| {
+        edit(&place, &[&["inpaint", "--input", "in.png", "--rect", "2,2,4,4"], more].concat()).ok()
+    };
+    let answer = fill(&["--num", "2", "--save-tensors", "out.safetensors"]);
     assert!(answer.out.contains("2 results of 3 steps"), "{answer:?}");
     assert!(answer.out.contains("edit.png (known | results)"), "{answer:?}");
     assert_eq!(size(&place, "edit.png"), (strip(3), strip(1)));
@@ -90,23 +79,7 @@ fn a_hole_is_filled_and_the_rest_is_kept() {
         }
     }
     // The second result is that of the second noise, in any batch and any number.
-    edit(
-        &place,
-        &[
-            "inpaint",
-            "--input",
-            "in.png",
-            "--rect",
-            "2,2,4,4",
-            "--num",
-            "5",
-            "--batch",
-            "2",
-            "--save-tensors",
-            "more.safetensors",
-        ],
-    )
-    .ok();
+    fill(&["--num", "5", "--batch", "2", "--save-tensors", "more.safetensors"]);
     let difference =
         (samples - tensors(&place, "more.safetensors")["samples"].narrow(0, 0, 2).unwrap()).unwrap();
     assert!(difference.abs().unwrap().max_all().unwrap().to_scalar::<f32>().unwrap() < 1e-5);

@@ -78,16 +78,17 @@ impl Features {
         Ok(Some(Self::Small(SmallCnn::from_weights(&Weights::parse(bytes, "the embedded weights")?)?)))
     }
 
-    /// A network from a safetensors file, or a state dict of PyTorch (`.pth`, `.pt`), recognized by the names of its tensors.
+    /// A network from a safetensors file, or a state dict of PyTorch 1.6 or later (`.pth`, `.pt`), recognized by the names of its tensors.
     ///
     /// # Errors
     /// [`Error::Io`] when the file cannot be read, [`Error::Weights`] when it holds no network that is known.
     pub fn load(path: &Path) -> Result<Self> {
         let is_pickle = path.extension().is_some_and(|extension| extension == "pth" || extension == "pt");
-        let bytes = std::fs::read(path).map_err(|source| Error::Io { path: path.to_path_buf(), source })?;
         let weights = if is_pickle {
-            Weights::parse_pickle(path)?
+            Weights::read_state_dict(path)?
         } else {
+            let bytes =
+                std::fs::read(path).map_err(|source| Error::Io { path: path.to_path_buf(), source })?;
             Weights::parse(&bytes, &path.display().to_string())?
         };
         if weights.has("_conv_stem.weight") {

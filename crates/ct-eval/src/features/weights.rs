@@ -3,6 +3,7 @@
 use std::{collections::HashMap, path::Path};
 
 use candle_core::{DType, Device, Tensor, safetensors::Load as _};
+use ct_model::folder;
 use safetensors::SafeTensors;
 
 use crate::error::{Error, Result};
@@ -35,18 +36,14 @@ impl Weights {
     }
 
     /// Reads a state dict as PyTorch saves it; nothing in it is executed.
-    pub(crate) fn parse_pickle(path: &Path) -> Result<Self> {
+    pub(crate) fn read_state_dict(path: &Path) -> Result<Self> {
         let origin = path.display().to_string();
-        let read = candle_core::pickle::read_all(path).map_err(|error| Error::Weights {
-            origin: origin.clone(),
-            reason: format!("it is no state dict of PyTorch, or damaged: {error}"),
-        })?;
-        let mut tensors = HashMap::new();
-        for (name, tensor) in read {
-            if tensor.dtype().is_float() {
-                tensors.insert(name, tensor.to_dtype(DType::F32)?);
-            }
-        }
+        let read = folder::read_weights(path, &Device::Cpu)
+            .map_err(|error| Error::Weights { origin: origin.clone(), reason: error.to_string() })?;
+        let floats = read.into_iter().filter(|(_, tensor)| tensor.dtype().is_float());
+        let tensors = floats
+            .map(|(name, tensor)| Ok((name, tensor.to_dtype(DType::F32)?)))
+            .collect::<Result<HashMap<_, _>>>()?;
         Ok(Self { origin, tensors, metadata: HashMap::new() })
     }
 

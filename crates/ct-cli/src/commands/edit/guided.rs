@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use candle_core::Tensor;
-use ct_sample::{NoiseSource as _, SeededNoise, estimate_sigma, follow};
+use ct_sample::{Draw, NoiseSource as _, SeededNoise, estimate_sigma, follow};
 
 use super::output::Made;
 use super::request::{Common, Editor, Pictures, rows_for};
@@ -87,25 +87,16 @@ pub(super) fn denoise(args: &Denoise, global: &Global) -> Result<()> {
         Some(sigma) => vec![sigma; noisy.dims()[0]],
         None => estimated(&editor, &noisy)?,
     };
-    // Each picture has a noise level of its own, so each is a batch of its own unless all have the same.
-    let results = if args.sigma.is_some() {
-        editor.make(sigmas.len(), &mut |model, _, draw| {
-            ct_sample::denoise(
-                model,
-                &rows_for(&noisy, draw.samples.clone(), 1)?,
-                sigmas[draw.samples.start],
-                draw,
-            )
-        })?
-    } else {
-        editor.make(sigmas.len(), &mut |model, _, draw| {
-            let parts = draw.batches(1).zip(draw.samples.clone());
-            let each = parts.map(|(part, sample)| {
-                ct_sample::denoise(model, &noisy.narrow(0, sample, 1)?, sigmas[sample], &part)
-            });
-            Ok(Tensor::cat(&each.collect::<ct_sample::Result<Vec<_>>>()?, 0)?)
-        })?
-    };
+    // One level for all goes in whole batches; where each picture has its own, each is a batch.
+    let results = editor.make(sigmas.len(), &mut |model, _, draw| {
+        let batch = if args.sigma.is_some() { draw.num_samples() } else { 1 };
+        let denoise = |part: Draw<'_>| {
+            let noisy = noisy.narrow(0, part.samples.start, part.num_samples())?;
+            ct_sample::denoise(model, &noisy, sigmas[part.samples.start], &part)
+        };
+        let parts = draw.batches(batch).map(denoise).collect::<ct_sample::Result<Vec<_>>>()?;
+        Ok(Tensor::cat(&parts, 0)?)
+    })?;
     let mut summary = match (args.sigma, &sigmas[..]) {
         (None, [sigma]) => format!("noise of {sigma:.3} found and taken out"),
         (None, _) => format!("noise of {} taken out", range_of(&sigmas)),

@@ -5,9 +5,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use candle_core::{DType, Device, Tensor};
 use ct_model::folder;
-use image::{DynamicImage, ImageReader};
+use image::DynamicImage;
 
-use super::request::shown;
 use crate::mistake::mistake;
 
 /// The largest value that pictures in [-1, 1] have with noise that leaves something to see.
@@ -36,7 +35,7 @@ impl Inputs {
             if largest.is_nan() || largest > LARGEST {
                 return Err(mistake(format!(
                     "{}: `input` reaches to {largest}, expected images in [-1, 1], perhaps with noise",
-                    shown(path)
+                    path.display()
                 )));
             }
             let mask = tensors.remove("mask").map(|mask| mask.to_dtype(DType::F32)).transpose()?;
@@ -50,7 +49,7 @@ impl Inputs {
             if !fit && [height, width] != shape[1..] {
                 return Err(mistake(format!(
                     "{} has {width}x{height} pixels, expected {}x{}: resize it, or let --fit do so",
-                    shown(path),
+                    path.display(),
                     shape[2],
                     shape[1]
                 )));
@@ -81,7 +80,7 @@ pub(super) fn take(
     name: &str,
     shape: &[usize],
 ) -> Result<Tensor> {
-    let wrong = |what: String| mistake(format!("{}: {what}", shown(path)));
+    let wrong = |what: String| mistake(format!("{}: {what}", path.display()));
     let Some(x) = tensors.remove(name) else {
         return Err(wrong(format!("it holds no tensor named `{name}`")));
     };
@@ -98,12 +97,13 @@ pub(super) fn is_tensor_file(path: &Path) -> bool {
 
 /// Decodes a picture; its content says what it is.
 pub(super) fn open(path: &Path) -> Result<DynamicImage> {
-    let reader = ImageReader::open(path)
-        .and_then(ImageReader::with_guessed_format)
-        .map_err(|error| mistake(format!("cannot read {}: {error}", shown(path))))?;
-    reader
-        .decode()
-        .map_err(|error| mistake(format!("{} is no picture that ct can read: {error}", shown(path))))
+    ct_sample::open_image(path).map_err(|error| match error {
+        ct_sample::Error::Io { source, .. } => mistake(format!("cannot read {}: {source}", path.display())),
+        ct_sample::Error::Image { source, .. } => {
+            mistake(format!("{} is no picture that ct can read: {source}", path.display()))
+        }
+        error => error.into(),
+    })
 }
 
 /// A mask as a picture: white is to be generated, black is known.
@@ -115,7 +115,7 @@ pub(super) fn mask_image(path: &Path, height: usize, width: usize, device: &Devi
     if (image.height() as usize, image.width() as usize) != (height, width) {
         return Err(mistake(format!(
             "the mask {} has {}x{} pixels, and the model makes {width}x{height}: they must be the same",
-            shown(path),
+            path.display(),
             image.width(),
             image.height()
         )));

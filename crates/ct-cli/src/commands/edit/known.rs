@@ -13,7 +13,7 @@ use ct_sample::{
 
 use super::inputs::{self, Inputs};
 use super::output::Made;
-use super::request::{Common, Editor, Effort, Pictures, rows_for, shown};
+use super::request::{Common, Editor, Effort, Pictures, rows_for};
 use super::subject::{Measured, Show, Subject, numbers};
 use crate::global::Global;
 use crate::mistake::mistake;
@@ -204,7 +204,7 @@ impl KnownEdit for Inpaint {
             (Some(path), ..) if inputs::is_tensor_file(path) => {
                 let mut tensors = folder::read_tensors(path, inputs.x.device())?;
                 let Some(mask) = tensors.remove("mask") else {
-                    return Err(mistake(format!("{} holds no tensor named `mask`", shown(path))));
+                    return Err(mistake(format!("{} holds no tensor named `mask`", path.display())));
                 };
                 mask.to_dtype(DType::F32)?
             }
@@ -377,7 +377,7 @@ impl KnownEdit for Linear {
         let path = &self.matrix;
         let mut tensors = folder::read_tensors(path, editor.device())?;
         let Some(matrix) = tensors.remove("matrix") else {
-            return Err(mistake(format!("{} holds no tensor named `matrix`", shown(path))));
+            return Err(mistake(format!("{} holds no tensor named `matrix`", path.display())));
         };
         let measurement = MatrixMeasurement::new(&matrix, &editor.shape(), self.rcond)?;
         let [rows, columns] = [matrix.dims()[0], matrix.dims()[1]];

@@ -8,7 +8,6 @@ use ct_model::Denoiser as _;
 use ct_sample::{
     Draw, InversionConfig, NoiseSource as _, RecordedNoise, SeededNoise, heun, ode_sigmas, one_step, slerp,
 };
-use indicatif::ProgressBar;
 
 use super::inputs::Inputs;
 use super::output::Made;
@@ -145,19 +144,14 @@ fn noise_of(editor: &Editor, x: &Tensor, iterations: u32) -> Result<Tensor> {
         });
     }
     let config = InversionConfig { num_steps: iterations as usize, ..InversionConfig::default() };
-    let bar = terminal::can_draw().then(|| ProgressBar::new(config.num_steps as u64));
-    let z = editor.make(num, &mut |_, noise, draw| {
-        terminal::set_bar(bar.clone());
+    editor.make(num, &mut |_, noise, draw| {
         let y = x.narrow(0, draw.samples.start, draw.num_samples())?;
         // Guidance is not differentiated: the model itself is.
-        ct_sample::invert(editor.model(), &y, &config, noise, draw, &mut |done, _| {
-            if let Some(bar) = &bar {
-                bar.set_position(done as u64);
-            }
+        terminal::with_bar("steps of the search", config.num_steps, |progress| {
+            let mut progress = |done, _| progress(done);
+            ct_sample::invert(editor.model(), &y, &config, noise, draw, &mut progress)
         })
-    });
-    terminal::set_bar(None);
-    z
+    })
 }
 
 /// What the model makes of noise: one step of a consistency model, the ODE of a denoiser.

@@ -10,7 +10,6 @@ use ct_model::{ConsistencyModel, Denoiser};
 use ct_sample::{
     Draw, Guided, NoiseSource, RecordedNoise, SeededNoise, check_sigmas, default_sigmas, in_batches,
 };
-use indicatif::ProgressBar;
 
 use super::inputs::{self, Inputs};
 use super::output::Outputs;
@@ -171,7 +170,7 @@ impl Editor {
         sampling::check_trained(&self.loaded.card, sigmas, self.model().noise_range())
     }
 
-    /// Makes results in batches, with a bar if there are many.
+    /// Makes results in batches, with a bar.
     ///
     /// # Shapes
     /// The result is `[num, C, H, W]`.
@@ -183,16 +182,10 @@ impl Editor {
             None => sampling::classes_in_turn(model, num),
         };
         let draw = Draw { samples: 0..num, class_labels: class_labels.as_deref(), clip: self.clip };
-        let bar = terminal::can_draw().then(|| ProgressBar::new(num as u64));
-        terminal::set_bar(bar.clone());
-        let made =
-            in_batches(&draw, self.batch_size, &mut |part| make(model, &*self.noise, part), &mut |done| {
-                if let Some(bar) = &bar {
-                    bar.set_position(done as u64);
-                }
-            });
-        terminal::set_bar(None);
-        Ok(made?)
+        let mut make = |part: &Draw<'_>| make(model, &*self.noise, part);
+        Ok(terminal::with_bar("results", num, |progress| {
+            in_batches(&draw, self.batch_size, &mut make, progress)
+        })?)
     }
 
     /// Reads pictures of the model's shape.
@@ -228,9 +221,4 @@ pub(super) fn rows_for(
 ) -> candle_core::Result<Tensor> {
     let rows: Vec<u32> = samples.filter_map(|sample| u32::try_from(sample / per_input).ok()).collect();
     x.index_select(&Tensor::new(rows, x.device())?, 0)
-}
-
-/// A path as messages show it.
-pub(super) fn shown(path: &Path) -> String {
-    path.display().to_string()
 }

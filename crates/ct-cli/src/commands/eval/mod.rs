@@ -204,12 +204,10 @@ fn draw(model: &ConsistencyModel, num: usize, way: &Way, clip: bool, seed: u64) 
 
 fn data_spec(args: &Args, subject: &Subject) -> Result<String> {
     let of_model = match subject {
-        Subject::Model { loaded, .. } => loaded.card.data.clone(),
+        Subject::Model { loaded, .. } => loaded.card.data.as_deref(),
         Subject::File { .. } => None,
     };
-    args.data.clone().or(of_model).ok_or_else(|| {
-        mistake("the model does not say what it has learned from: name it with --data, as in --data digits")
-    })
+    real_data::spec(args.data.as_deref(), of_model)
 }
 
 fn metrics(args: &Args, is_image: bool) -> Vec<Metric> {
