@@ -15,12 +15,14 @@ our preset; `--settings peer` takes those of the library's notebook: sigma_max 8
 2.0, Adam with lr 1e-4 and betas (0.9, 0.995), 1000 steps of linear warm-up. That notebook passes the arguments of
 `update_ema_model_` in the wrong order; here they stand as its README has them. The decay is our preset's, constant.
 
-    python bench/pytorch/ict_peer.py --peer DIR --data digits --out digits.safetensors
-    python bench/pytorch/ict_peer.py --peer DIR --data fashion:IDX --steps 12000 --batch 32 --out fashion.safetensors
-    python bench/pytorch/ict_peer.py --peer DIR --data folder:PICTURES --out pictures.safetensors
+    python bench/pytorch/ict_peer.py --peer DIR --data digits --out runs/digits-peer
+    python bench/pytorch/ict_peer.py --peer DIR --data idx:FASHION --steps 12000 --batch 32 --out runs/fashion-peer
+    python bench/pytorch/ict_peer.py --peer DIR --data folder:PICTURES --out runs/pictures-peer
 
-Writes `samples` (one step) and `samples_2` (two), [N, C, H, W] in [-1, 1], by the averaged weights, the images seen
-and the time in the metadata. Like our samples they can be read by anything that reads safetensors.
+Writes into the folder `samples-1.safetensors` (one step) and `samples-2.safetensors` (two), each `samples`
+[N, C, H, W] in [-1, 1] by the averaged weights, as `ct eval --samples` reads them, a picture of the first 64 beside
+each, and last of all `facts.json`: images seen, seconds and settings.
+`cargo xtask compare --peer PYTHON` calls this for its row.
 """
 
 import argparse
@@ -87,9 +89,9 @@ def read_folder(folder, size):
 def load(spec):
     """The preset and the training images, [N, C, H, W] as bytes or f32 in [-1, 1]."""
     kind, _, path = spec.partition(":")
-    names = {"digits": "digits", "fashion": "fashion", "idx": "fashion", "folder": "icons"}
+    names = {"digits": "digits", "idx": "fashion", "folder": "icons"}
     if kind not in names or (kind != "digits" and not path):
-        sys.exit(f"unknown data `{spec}`: digits, fashion:PATH or folder:PATH")
+        sys.exit(f"unknown data `{spec}`: digits, idx:PATH or folder:PATH")
     preset = read_toml(f"presets/{names[kind]}.toml")
     if kind == "digits":
         return preset, read_digits()
@@ -186,10 +188,19 @@ def sample(args, peer, noise, model, shape, sigmas):
     return torch.cat(parts)
 
 
+def save_picture(samples, path):
+    """Eight samples in a row."""
+    from PIL import Image
+
+    pixels = ((samples + 1) * 127.5).round().clamp(0, 255).byte().permute(0, 2, 3, 1).numpy()
+    rows = [np.concatenate(list(pixels[i : i + 8]), axis=1) for i in range(0, len(pixels) // 8 * 8, 8)]
+    Image.fromarray(np.concatenate(rows).squeeze()).save(path)
+
+
 def parse():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", required=True, help="digits, fashion:PATH (IDX files) or folder:PATH")
-    parser.add_argument("--out", type=pathlib.Path, required=True, help="the samples, as safetensors")
+    parser.add_argument("--data", required=True, help="digits, idx:PATH (Fashion-MNIST) or folder:PATH")
+    parser.add_argument("--out", type=pathlib.Path, required=True, help="folder of what is made")
     parser.add_argument("--steps", type=int, help="our preset's if absent")
     parser.add_argument("--batch", type=int, help="our preset's if absent")
     parser.add_argument("--seed", type=int, default=0)
@@ -224,18 +235,20 @@ def main():
     model = Network(config, args.rescale).to(memory_format=FORMATS[args.memory_format])
     average, train_secs = train_peer(args, peer, preset, noise, images, model)
 
-    results, sample_secs = {}, {}
-    for name, sigmas in {"samples": [noise["sigma_max"]], "samples_2": [noise["sigma_max"], args.mid_sigma]}.items():
+    args.out.mkdir(parents=True, exist_ok=True)
+    sample_secs = []
+    for steps, sigmas in {1: [noise["sigma_max"]], 2: [noise["sigma_max"], args.mid_sigma]}.items():
         start = time.perf_counter()
-        results[name] = sample(args, peer, noise, average, shape, sigmas).contiguous()
-        sample_secs[name] = round(time.perf_counter() - start, 3)
+        samples = sample(args, peer, noise, average, shape, sigmas).contiguous()
+        sample_secs.append(round(time.perf_counter() - start, 3))
+        save_picture(samples[:64], args.out / f"samples-{steps}.png")
+        safetensors.torch.save_file({"samples": samples}, args.out / f"samples-{steps}.safetensors")
     facts = {key: str(value) for key, value in vars(args).items() if key not in ("out", "peer")}
-    facts |= {"images_seen": str(args.steps * args.batch), "train_secs": f"{train_secs:.1f}"}
-    facts |= {"sample_secs": json.dumps(sample_secs), "torch": torch.__version__}
-    facts |= {"num_parameters": str(sum(p.numel() for p in model.parameters()))}
-    beside = args.out.with_name(args.out.name + ".partial")
-    safetensors.torch.save_file(results, beside, metadata=facts)
-    beside.rename(args.out)
+    facts |= {"images_seen": args.steps * args.batch, "train_secs": round(train_secs, 1), "sample_secs": sample_secs}
+    facts |= {"torch": torch.__version__, "num_parameters": sum(p.numel() for p in model.parameters())}
+    beside = args.out / "facts.json.partial"
+    beside.write_text(json.dumps(facts, indent=2) + "\n")
+    beside.rename(args.out / "facts.json")
     print(json.dumps(facts), flush=True)
 
 

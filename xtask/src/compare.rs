@@ -1,12 +1,16 @@
 //! `cargo xtask compare`: every recipe of the family on one data set, each for the same time, in one table.
 //!
 //! A recipe's time is that of everything behind its model: a distillation shares its budget with its teacher, a second
-//! stage with its first one. The steps that fit are found by timing some of them first, so that the learning rate reaches
-//! its end when the time is up. All recipes have the network, the data and the settings of one preset.
+//! stage with its first one. The steps that fit are found by timing some of each stage before anything is trained, while
+//! the machine is quiet; from then on only their number counts, and other work beside the trainings costs no recipe any.
+//! All recipes have the network, the data and the settings of one preset.
 
+mod fit;
+mod peer;
 mod plan;
 mod table;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
@@ -19,14 +23,12 @@ use self::table::{Row, Score};
 use crate::mistake::Mistake;
 use crate::workspace;
 
-/// Steps that are timed to find how many fit.
-const TIMED_STEPS: u64 = 60;
-
 /// Arguments of `cargo xtask compare`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  cargo xtask compare digits --budget 60\n  \
                   cargo xtask compare fashion --data idx:data/fashion-mnist --budget 180\n  \
-                  cargo xtask compare digits --recipes ect,sct --out runs/two")]
+                  cargo xtask compare digits --recipes ect,sct --out runs/two\n  \
+                  cargo xtask compare digits --fit-only && cargo xtask compare digits")]
 pub(crate) struct Args {
     /// The preset that all recipes share.
     preset: String,
@@ -51,6 +53,15 @@ pub(crate) struct Args {
     /// Folder of the runs, the pictures and the table [default: runs/compare-PRESET].
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// Only find the steps that fit, on a machine with nothing else to do, and keep them for the next call.
+    #[arg(long)]
+    fit_only: bool,
+    /// A Python with `PyTorch` and diffusers: adds iCT by `Kinyugo/consistency_models`, on as many images as ours.
+    #[arg(long, value_name = "PYTHON")]
+    peer: Option<PathBuf>,
+    /// A checkout of `Kinyugo/consistency_models`, where that Python has not installed it.
+    #[arg(long, value_name = "DIR", requires = "peer")]
+    peer_code: Option<PathBuf>,
     /// Use this program instead of building `ct`.
     #[arg(long, value_name = "FILE")]
     ct: Option<PathBuf>,
@@ -67,11 +78,19 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let out = args.out.clone().unwrap_or_else(|| PathBuf::from(format!("runs/compare-{}", args.preset)));
     std::fs::create_dir_all(&out).with_context(|| format!("cannot create {}", out.display()))?;
 
-    let comparison = Comparison { args, ct, out };
+    let mut comparison = Comparison { args, ct, out, steps: BTreeMap::new() };
+    comparison.steps = comparison.fit(&plans)?;
+    if args.fit_only {
+        return Ok(ExitCode::SUCCESS);
+    }
     let mut rows = Vec::new();
     for plan in plans {
         println!("\n== {}", plan.name);
         rows.push(comparison.row(plan)?);
+        if let (Some(python), peer::OURS) = (&args.peer, plan.name) {
+            println!("\n== {}", peer::NAME);
+            rows.push(comparison.peer_row(python)?);
+        }
         table::write(&rows, args.budget, &comparison.out)?;
     }
     println!("\n{}", table::markdown(&rows, args.budget));
@@ -84,6 +103,8 @@ struct Comparison<'a> {
     args: &'a Args,
     ct: PathBuf,
     out: PathBuf,
+    /// How many steps of each stage fit into its share of the time, by its folder.
+    steps: BTreeMap<String, u64>,
 }
 
 impl Comparison<'_> {
@@ -101,7 +122,8 @@ impl Comparison<'_> {
         for &steps in plan.steps {
             scores.push(self.score(&model, steps)?);
             let picture = self.out.join(format!("{}-{steps}.png", plan.name));
-            self.ct(&["sample", "--num", "64", "--steps", &steps.to_string()], &model, |command| {
+            self.ct("sample", |command| {
+                command.args(["--num", "64", "--steps", &steps.to_string(), "--model"]).arg(&model);
                 command.arg("--grid").arg(&picture);
             })?;
         }
@@ -112,14 +134,16 @@ impl Comparison<'_> {
     fn train(&self, stage: &Stage) -> Result<Trained> {
         let folder = self.out.join(stage.folder);
         if !folder.join("compare.done").is_file() {
-            let steps = self.steps_that_fit(stage)?;
+            let steps = *self.steps.get(stage.folder).context("a stage was not timed")?;
             remove(&folder)?;
             let start = Instant::now();
-            let mut command = self.train_command(stage, &folder, steps);
-            stage
-                .pretrain
-                .iter()
-                .for_each(|(key, share)| _ = command.arg("--set").arg(format!("{key}={share}")));
+            let mut command = self.train_command(stage, &self.out, &folder, steps);
+            if let Some((key, share)) = stage.pretrain {
+                command.arg("--set").arg(format!("{key}={share}"));
+            }
+            if let Some(key) = stage.warmup {
+                command.arg("--set").arg(format!("{key}={}", steps / 10));
+            }
             finish(command)?;
             println!("   {}: {steps} steps in {:.0} s", stage.folder, start.elapsed().as_secs_f64());
             let file = folder.join("compare.done");
@@ -133,44 +157,8 @@ impl Comparison<'_> {
         Ok(Trained { images, secs, command })
     }
 
-    /// How many steps of a stage fit into its share of the time.
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a positive number of steps")]
-    fn steps_that_fit(&self, stage: &Stage) -> Result<u64> {
-        let step_secs = match stage.pretrain {
-            None => self.time_of_a_step(stage, None)?,
-            // The first part of the run has other steps than the rest.
-            Some((key, share)) => {
-                let denoising = self.time_of_a_step(stage, Some(format!("{key}=1")))?;
-                let other = self.time_of_a_step(stage, Some(format!("{key}=0")))?;
-                share * denoising + (1.0 - share) * other
-            }
-        };
-        Ok(((self.args.budget * stage.share / step_secs) as u64).max(TIMED_STEPS))
-    }
-
-    /// Seconds of one step, the median of some.
-    fn time_of_a_step(&self, stage: &Stage, setting: Option<String>) -> Result<f64> {
-        let folder = self.out.join("timing");
-        remove(&folder)?;
-        let mut command = self.train_command(stage, &folder, 1_000_000);
-        command.args(["--stop-after", &TIMED_STEPS.to_string(), "--set", "metrics.every_steps=1"]);
-        if let Some(setting) = setting {
-            command.args(["--set", &setting]);
-        }
-        finish(command)?;
-        let text =
-            std::fs::read_to_string(folder.join("metrics.jsonl")).context("no metrics were written")?;
-        let at: Vec<f64> = text
-            .lines()
-            .filter_map(|line| serde_json::from_str::<Value>(line).ok()?.get("wall_secs")?.as_f64())
-            .collect();
-        let mut steps: Vec<f64> = at.windows(2).map(|pair| pair[1] - pair[0]).collect();
-        steps.sort_by(f64::total_cmp);
-        remove(&folder)?;
-        steps.get(steps.len() / 2).copied().context("too few steps were timed")
-    }
-
-    fn train_command(&self, stage: &Stage, folder: &Path, steps: u64) -> Command {
+    /// Trains `stage` in `folder`, from what an earlier stage left in `from`.
+    fn train_command(&self, stage: &Stage, from: &Path, folder: &Path, steps: u64) -> Command {
         let args = self.args;
         let mut command = Command::new(&self.ct);
         command.args(["train", &args.preset]);
@@ -183,7 +171,7 @@ impl Comparison<'_> {
         args.set.iter().cloned().for_each(&mut set);
         stage.set.iter().map(|&setting| setting.to_owned()).for_each(&mut set);
         if let Some(init) = stage.init {
-            set(format!("init.model={}", self.out.join(init).display()));
+            set(format!("init.model={}", from.join(init).display()));
         }
         set("score.num=0".to_owned());
         set(format!("sample.every_steps={steps}"));
@@ -193,30 +181,37 @@ impl Comparison<'_> {
     }
 
     fn score(&self, model: &Path, steps: usize) -> Result<Score> {
-        let (num, data) = (self.args.num.to_string(), self.args.data.as_deref().unwrap_or(&self.args.preset));
         let steps_text = steps.to_string();
-        let fixed =
-            ["eval", "--num", &num, "--steps", &steps_text, "--metrics", "fd,kid", "--json", "--data", data];
-        let text = self.ct(&fixed, model, |command| {
+        self.eval(steps, |command| _ = command.args(["--steps", &steps_text, "--model"]).arg(model))
+    }
+
+    /// What `ct eval` says of the samples that `of` names.
+    fn eval(&self, steps: usize, of: impl FnOnce(&mut Command)) -> Result<Score> {
+        let num = self.args.num.to_string();
+        let metrics = if self.args.preset == "toy" { "swd,mmd" } else { "fd,kid" };
+        let text = self.ct("eval", |command| {
+            command.args(["--num", &num, "--metrics", metrics, "--json"]);
             if let Some(features) = &self.args.features {
                 command.arg("--features").arg(features);
             }
+            // A model knows its data; recorded samples do not.
+            if let Some(data) =
+                self.args.data.as_deref().or((self.args.preset == "digits").then_some("digits"))
+            {
+                command.args(["--data", data]);
+            }
+            of(command);
         })?;
         Ok(Score { steps, report: serde_json::from_str(&text).context("ct eval wrote no JSON")? })
     }
 
-    /// Runs `ct` on a model, and returns what it printed.
-    fn ct(&self, args: &[&str], model: &Path, more: impl FnOnce(&mut Command)) -> Result<String> {
+    /// Runs a command of `ct`, and returns what it printed.
+    fn ct(&self, name: &str, more: impl FnOnce(&mut Command)) -> Result<String> {
         let mut command = Command::new(&self.ct);
-        command.args(args).arg("--model").arg(model);
+        command.arg(name);
         more(&mut command);
         let output = command.stderr(Stdio::inherit()).output().context("cannot start ct")?;
-        ensure!(
-            output.status.success(),
-            "ct {} failed ({}); its message stands above",
-            args[0],
-            output.status
-        );
+        ensure!(output.status.success(), "ct {name} failed ({}); its message stands above", output.status);
         String::from_utf8(output.stdout).context("ct printed what is no text")
     }
 }

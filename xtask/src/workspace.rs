@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use xshell::{Shell, cmd};
 
@@ -91,10 +91,13 @@ pub(crate) fn ct_program(workspace: &Workspace, named: Option<&Path>) -> Result<
 
 /// Writes `table.md` and `table.json` into a folder.
 pub(crate) fn write_tables(out: &Path, markdown: String, rows: &[Value]) -> Result<()> {
-    let numbers = serde_json::to_string_pretty(rows)? + "\n";
-    for (name, text) in [("table.md", markdown), ("table.json", numbers)] {
-        let path = out.join(name);
-        std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
-    }
-    Ok(())
+    let path = out.join("table.md");
+    std::fs::write(&path, markdown).with_context(|| format!("cannot write {}", path.display()))?;
+    write_json(&out.join("table.json"), &rows)
+}
+
+/// Writes something as JSON that people can read.
+pub(crate) fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
+    let text = serde_json::to_string_pretty(value)? + "\n";
+    std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
 }

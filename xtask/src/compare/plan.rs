@@ -33,6 +33,8 @@ pub(super) struct Stage {
     pub(super) share: f64,
     /// The setting for the part of the run that learns to denoise only, and that part.
     pub(super) pretrain: Option<(&'static str, f64)>,
+    /// The setting for the steps over which something grows, a tenth of the stage.
+    pub(super) warmup: Option<&'static str>,
     pub(super) set: &'static [&'static str],
 }
 
@@ -53,11 +55,27 @@ const fn alone(
     pretrain: Option<(&'static str, f64)>,
     set: &'static [&'static str],
 ) -> Stage {
-    Stage { folder, recipe, init: None, share: 1.0, pretrain, set }
+    Stage { folder, recipe, init: None, share: 1.0, pretrain, warmup: warmup(recipe), set }
 }
 
 const fn after(recipe: &'static str, init: &'static str) -> Stage {
-    Stage { folder: recipe, recipe, init: Some(init), share: 0.5, pretrain: None, set: SECOND }
+    Stage {
+        folder: recipe,
+        recipe,
+        init: Some(init),
+        share: 0.5,
+        pretrain: None,
+        warmup: warmup(recipe),
+        set: SECOND,
+    }
+}
+
+/// Continuous time needs its tangent to grow slowly: over a part of the run, however short the run is.
+const fn warmup(recipe: &str) -> Option<&'static str> {
+    match recipe.as_bytes() {
+        b"sct" | b"scd" => Some("train.scm.tangent_warmup_steps"),
+        _ => None,
+    }
 }
 
 /// All rows.
