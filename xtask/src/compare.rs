@@ -78,7 +78,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let out = args.out.clone().unwrap_or_else(|| PathBuf::from(format!("runs/compare-{}", args.preset)));
     std::fs::create_dir_all(&out).with_context(|| format!("cannot create {}", out.display()))?;
 
-    let mut comparison = Comparison { args, ct, out, steps: BTreeMap::new() };
+    let preset = preset(&args.preset)?;
+    let mut comparison = Comparison { args, ct, preset, out, steps: BTreeMap::new() };
     comparison.steps = comparison.fit(&plans)?;
     if args.fit_only {
         return Ok(ExitCode::SUCCESS);
@@ -102,6 +103,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
 struct Comparison<'a> {
     args: &'a Args,
     ct: PathBuf,
+    /// The preset's settings.
+    preset: toml::Table,
     out: PathBuf,
     /// How many steps of each stage fit into its share of the time, by its folder.
     steps: BTreeMap<String, u64>,
@@ -138,9 +141,6 @@ impl Comparison<'_> {
             remove(&folder)?;
             let start = Instant::now();
             let mut command = self.train_command(stage, &self.out, &folder, steps);
-            if let Some((key, share)) = stage.pretrain {
-                command.arg("--set").arg(format!("{key}={share}"));
-            }
             if let Some(key) = stage.warmup {
                 command.arg("--set").arg(format!("{key}={}", steps / 10));
             }
@@ -221,6 +221,15 @@ struct Trained {
     images: u64,
     secs: f64,
     command: String,
+}
+
+/// The settings of a preset.
+fn preset(name: &str) -> Result<toml::Table> {
+    let path = format!("presets/{name}.toml");
+    let text = workspace::shell()?
+        .read_file(&path)
+        .map_err(|error| Mistake(format!("no preset {name}: {error}")))?;
+    text.parse().with_context(|| format!("cannot read {path}"))
 }
 
 fn finish(mut command: Command) -> Result<()> {

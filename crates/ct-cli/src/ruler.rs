@@ -13,8 +13,8 @@ use crate::terminal;
 const MOST_VALUES: usize = 1024;
 /// Real images that are compared with; more make the figures hardly better and slow.
 const MOST_IMAGES: usize = 10_000;
-/// Real points; the distances are between all pairs.
-const MOST_POINTS: usize = 4000;
+/// Points, real or drawn: sixteen sets of those that are compared at once (`ct_eval::Settings::set_size`).
+pub(crate) const MOST_POINTS: usize = 64_000;
 /// Values of a data set that are turned into rows at once.
 const PART_VALUES: usize = 1 << 22;
 

@@ -97,12 +97,22 @@ pub struct Settings {
     pub subset_size: usize,
     /// Neighbours of precision and recall.
     pub neighbours: usize,
+    /// Samples of a set of SWD and MMD: what they say of finite sets depends on the size and on the draw, so larger
+    /// sets are cut into several of this size, over which figures are averaged.
+    pub set_size: usize,
 }
 
 impl Default for Settings {
-    /// Seed 0, 256 directions, 100 subsets of 1000, 3 neighbours.
+    /// Seed 0, 256 directions, 100 subsets of 1000, 3 neighbours, sets of 4000.
     fn default() -> Self {
-        Self { seed: 0, num_projections: 256, num_subsets: 100, subset_size: 1000, neighbours: 3 }
+        Self {
+            seed: 0,
+            num_projections: 256,
+            num_subsets: 100,
+            subset_size: 1000,
+            neighbours: 3,
+            set_size: 4000,
+        }
     }
 }
 
@@ -209,9 +219,35 @@ fn measure(
             vec![figure("precision", found.precision), figure("recall", found.recall)]
         }
         Metric::SlicedWasserstein => {
-            let value = sliced_wasserstein(real, generated, settings.num_projections, settings.seed)?;
-            vec![figure("SWD", value)]
+            let Settings { seed, num_projections, .. } = *settings;
+            let distance = |a: &Samples, b: &Samples| sliced_wasserstein(a, b, num_projections, seed);
+            let (value, std) = over_sets(real, generated, settings.set_size, distance)?;
+            vec![Figure { std, ..figure("SWD", value) }]
         }
-        Metric::Mmd => vec![figure("MMD2-energy", squared_mmd(real, generated, Kernel::Energy)?)],
+        Metric::Mmd => {
+            let distance = |a: &Samples, b: &Samples| squared_mmd(a, b, Kernel::Energy);
+            let (value, std) = over_sets(real, generated, settings.set_size, distance)?;
+            vec![Figure { std, ..figure("MMD2-energy", value) }]
+        }
     })
+}
+
+/// A distance as the mean over disjoint sets of `size` samples, and its standard deviation from set to set; of the
+/// whole where there are not two such sets.
+fn over_sets(
+    real: &Samples,
+    generated: &Samples,
+    size: usize,
+    distance: impl Fn(&Samples, &Samples) -> Result<f64>,
+) -> Result<(f64, Option<f64>)> {
+    let num = real.len().min(generated.len()).checked_div(size).unwrap_or(1);
+    if num < 2 {
+        return Ok((distance(real, generated)?, None));
+    }
+    let values: Vec<f64> = (0..num)
+        .map(|idx| distance(&real.part(idx * size, size), &generated.part(idx * size, size)))
+        .collect::<Result<_>>()?;
+    let mean = values.iter().sum::<f64>() / num as f64;
+    let variance = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / (num - 1) as f64;
+    Ok((mean, Some(variance.sqrt())))
 }

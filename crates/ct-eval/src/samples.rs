@@ -76,6 +76,12 @@ impl Samples {
         self.values.chunks_exact(self.dim)
     }
 
+    /// `len` samples from the one of index `start` on.
+    pub(crate) fn part(&self, start: usize, len: usize) -> Self {
+        let values = self.values[start * self.dim..(start + len) * self.dim].to_vec();
+        Self { values, dim: self.dim }
+    }
+
     /// The given samples, in the given order.
     pub(crate) fn select(&self, indices: &[u32]) -> Self {
         let values = indices.iter().flat_map(|&index| self.row(index as usize)).copied().collect();

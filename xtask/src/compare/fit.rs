@@ -29,13 +29,13 @@ impl Comparison<'_> {
             Err(_) => Times::new(),
         };
         let stages: Vec<&Stage> = plans.iter().flat_map(|plan| plan.stages).collect();
-        if stages.iter().flat_map(|stage| kinds(stage)).any(|kind| !times.contains_key(&kind.key())) {
+        if stages.iter().flat_map(|stage| self.kinds(stage)).any(|kind| !times.contains_key(&kind.key())) {
             times.extend(self.time(&stages)?);
             workspace::write_json(&file, &times)?;
         }
         let mut steps = BTreeMap::new();
         for stage in stages {
-            let step_secs: f64 = kinds(stage).iter().map(|kind| kind.share * times[&kind.key()]).sum();
+            let step_secs: f64 = self.kinds(stage).iter().map(|kind| kind.share * times[&kind.key()]).sum();
             let fits = steps_within(self.args.budget * stage.share, step_secs);
             println!("{}: {fits} steps fit", stage.folder);
             steps.insert(stage.folder.to_owned(), fits);
@@ -49,7 +49,7 @@ impl Comparison<'_> {
         let mut times = Times::new();
         for _ in 0..ROUNDS {
             for stage in stages {
-                for kind in kinds(stage) {
+                for kind in self.kinds(stage) {
                     let secs = self.time_of_a_step(stage, &kind, &timing)?;
                     let shortest = times.entry(kind.key()).or_insert(f64::INFINITY);
                     *shortest = shortest.min(secs);
@@ -58,6 +58,10 @@ impl Comparison<'_> {
         }
         remove(&timing)?;
         Ok(times)
+    }
+
+    fn kinds(&self, stage: &Stage) -> Vec<Kind> {
+        kinds(stage, &self.preset)
     }
 
     /// Seconds of one step, the median of some.
@@ -94,20 +98,24 @@ impl Kind {
     }
 }
 
-/// The kinds of steps of a stage; the first part of some stages only learns to denoise.
-fn kinds(stage: &Stage) -> Vec<Kind> {
+/// The kinds of steps of a stage, of which some have a first part that only learns to denoise.
+fn kinds(stage: &Stage, preset: &toml::Table) -> Vec<Kind> {
     let kind = |share: f64, part: Option<String>| {
         let mut settings = vec![format!("train.recipe={}", stage.recipe)];
         settings.extend(stage.set.iter().map(|&setting| setting.to_owned()));
         settings.extend(part);
         Kind { settings, share }
     };
-    match stage.pretrain {
-        None => vec![kind(1.0, None)],
-        Some((key, share)) => {
-            vec![kind(share, Some(format!("{key}=1"))), kind(1.0 - share, Some(format!("{key}=0")))]
-        }
-    }
+    let Some(key) = stage.pretrain else { return vec![kind(1.0, None)] };
+    let share = number(preset, key).unwrap_or(0.0);
+    vec![kind(share, Some(format!("{key}=1"))), kind(1.0 - share, Some(format!("{key}=0")))]
+}
+
+/// The number at a dotted path.
+fn number(table: &toml::Table, path: &str) -> Option<f64> {
+    let (last, tables) = path.rsplit_once('.').map(|(tables, last)| (last, tables.split('.')))?;
+    let table = tables.into_iter().try_fold(table, |table, name| table.get(name)?.as_table())?;
+    table.get(last)?.as_float()
 }
 
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a positive number of steps")]
@@ -126,11 +134,12 @@ mod tests {
             let mut stages = PLANS.iter().flat_map(|plan| plan.stages);
             stages.find(|stage| stage.folder == folder).unwrap()
         };
-        let ect = kinds(stage("ect"));
-        assert_eq!(ect.len(), 2);
-        assert!((ect.iter().map(|kind| kind.share).sum::<f64>() - 1.0).abs() < 1e-12);
-        assert_eq!(kinds(stage("teacher"))[0].key(), kinds(stage("diffusion"))[0].key());
-        assert_ne!(kinds(stage("teacher-trigflow"))[0].key(), kinds(stage("diffusion"))[0].key());
+        let preset = super::super::preset("digits").unwrap();
+        let kinds = |folder| kinds(stage(folder), &preset);
+        let [denoising, rest] = &kinds("ect")[..] else { panic!("two kinds") };
+        assert!((denoising.share - 0.6).abs() < 1e-12 && (rest.share - 0.4).abs() < 1e-12);
+        assert_eq!(kinds("teacher")[0].key(), kinds("diffusion")[0].key());
+        assert_ne!(kinds("teacher-trigflow")[0].key(), kinds("diffusion")[0].key());
     }
 
     #[test]

@@ -31,8 +31,8 @@ pub(super) struct Stage {
     pub(super) init: Option<&'static str>,
     /// Share of the time.
     pub(super) share: f64,
-    /// The setting for the part of the run that learns to denoise only, and that part.
-    pub(super) pretrain: Option<(&'static str, f64)>,
+    /// The preset's setting for the part of the run that only learns to denoise.
+    pub(super) pretrain: Option<&'static str>,
     /// The setting for the steps over which something grows, a tenth of the stage.
     pub(super) warmup: Option<&'static str>,
     pub(super) set: &'static [&'static str],
@@ -47,12 +47,12 @@ const TRIG_TEACHER: Stage = Stage {
     ..alone("teacher-trigflow", "diffusion", None, &["model.parameterization=trigflow"])
 };
 const FIRST_STAGE: Stage =
-    Stage { share: 0.5, ..alone("first-stage", "ect", Some(("train.ect.pretrain", 0.6)), &[]) };
+    Stage { share: 0.5, ..alone("first-stage", "ect", Some("train.ect.pretrain"), &[]) };
 
 const fn alone(
     folder: &'static str,
     recipe: &'static str,
-    pretrain: Option<(&'static str, f64)>,
+    pretrain: Option<&'static str>,
     set: &'static [&'static str],
 ) -> Stage {
     Stage { folder, recipe, init: None, share: 1.0, pretrain, warmup: warmup(recipe), set }
@@ -83,16 +83,8 @@ pub(super) const PLANS: &[Plan] = &[
     Plan { name: "diffusion", stages: &[alone("diffusion", "diffusion", None, &[])], steps: &[18] },
     Plan { name: "ct", stages: &[alone("ct", "ct", None, &[])], steps: &[1, 2] },
     Plan { name: "ict", stages: &[alone("ict", "ict", None, &[])], steps: &[1, 2] },
-    Plan {
-        name: "ect",
-        stages: &[alone("ect", "ect", Some(("train.ect.pretrain", 0.6)), &[])],
-        steps: &[1, 2],
-    },
-    Plan {
-        name: "sct",
-        stages: &[alone("sct", "sct", Some(("train.scm.pretrain", 0.4)), &[])],
-        steps: &[1, 2],
-    },
+    Plan { name: "ect", stages: &[alone("ect", "ect", Some("train.ect.pretrain"), &[])], steps: &[1, 2] },
+    Plan { name: "sct", stages: &[alone("sct", "sct", Some("train.scm.pretrain"), &[])], steps: &[1, 2] },
     Plan { name: "cd", stages: &[TEACHER, after("cd", "teacher")], steps: &[1, 2] },
     Plan { name: "scd", stages: &[TRIG_TEACHER, after("scd", "teacher-trigflow")], steps: &[1, 2] },
     Plan { name: "tcm", stages: &[FIRST_STAGE, after("tcm", "first-stage")], steps: &[1] },

@@ -91,7 +91,7 @@ fn points_are_compared_with_held_out_ones() {
     let place = trained(TOY);
     let report = json(&place, &["--model", "run", "--num", "500"]);
     assert!(figure(&report, "SWD-points", "value") > figure(&report, "SWD-points", "floor"), "{report}");
-    assert_eq!((&report["reference"], &report["num_real"]), (&"held-out".into(), &4000.into()));
+    assert_eq!((&report["reference"], &report["num_real"]), (&"held-out".into(), &64_000.into()));
     place.ct(&["eval", "--model", "run", "--neighbours", "n.png"]).failed(2, &["--neighbours draws images"]);
     place.ct(&["eval", "--model", "run", "--data", "digits"]).failed(2, &["[2]", "[1, 8, 8]", "--data"]);
 }

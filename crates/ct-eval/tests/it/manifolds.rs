@@ -46,3 +46,28 @@ fn a_full_report_names_every_figure() {
         assert_eq!(metric.name().parse::<Metric>().unwrap(), metric);
     }
 }
+
+#[test]
+fn large_sets_are_compared_in_parts_that_are_averaged() {
+    let x = gaussian(&[0.0; 2], &[1.0; 2], 130, 6);
+    let y = gaussian(&[0.5; 2], &[1.0; 2], 95, 7);
+    let metrics = [Metric::SlicedWasserstein, Metric::Mmd];
+    let report = |x: &Samples, y: &Samples, set_size: usize| {
+        let settings = Settings { set_size, ..Settings::default() };
+        evaluate(x, y, &metrics, &Space::Points, &settings).unwrap().figures
+    };
+    let part = |set: &Samples, idx: usize| {
+        let rows: Vec<f32> = set.rows().skip(idx * 40).take(40).flatten().copied().collect();
+        Samples::new(rows, 2).unwrap()
+    };
+    let parts = [0, 1].map(|idx| report(&part(&x, idx), &part(&y, idx), 40));
+    for (idx, whole) in report(&x, &y, 40).iter().enumerate() {
+        let [a, b] = [&parts[0][idx], &parts[1][idx]];
+        assert_eq!((a.std, b.std), (None, None), "one set has no deviation");
+        assert!((whole.value - f64::midpoint(a.value, b.value)).abs() < 1e-12, "{whole:?}");
+        // Of two values the deviation is their distance over the square root of 2.
+        assert!((whole.std.unwrap() - (a.value - b.value).abs() / 2f64.sqrt()).abs() < 1e-12, "{whole:?}");
+    }
+    assert_eq!(report(&x, &y, 90)[0].std, None);
+    assert_eq!(report(&x, &y, 0)[0].std, None);
+}

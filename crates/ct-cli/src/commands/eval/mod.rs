@@ -20,12 +20,12 @@ use self::report::{Evaluation, Origin};
 use crate::global::Global;
 use crate::mistake::mistake;
 use crate::real_data::{self, LEAST, RealData};
-use crate::ruler::Ruler;
+use crate::ruler::{MOST_POINTS, Ruler};
 use crate::sampling::{self, SamplerArgs, Way};
 use crate::{model_path, output, terminal};
 
-/// Samples without --num.
-const NUM: usize = 5000;
+/// Images without --num.
+const NUM_IMAGES: usize = 5000;
 
 /// Compare samples with data, beside what held-out data would get.
 ///
@@ -53,7 +53,7 @@ pub(crate) struct Args {
     /// The data to compare with, such as digits or idx:PATH [default: what the model has learned from].
     #[arg(long, value_name = "SPEC", required_unless_present_any = ["model", "pairs"])]
     data: Option<String>,
-    /// Number of samples [default: 5000, or all of the file].
+    /// Number of samples [default: 5000 images, 64000 points, or all of the file].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(4..))]
     num: Option<u32>,
     #[command(flatten)]
@@ -177,7 +177,8 @@ impl Subject {
         match self {
             Self::File { path, samples } => Ok((samples, Origin::File(path))),
             Self::Model { path, loaded, way } => {
-                let num = args.num.map_or(NUM, |num| num as usize);
+                let usual = if loaded.model.sample_shape().len() == 3 { NUM_IMAGES } else { MOST_POINTS };
+                let num = args.num.map_or(usual, |num| num as usize);
                 let clip = sampling::clips(&loaded.model) && loaded.clip_denoised;
                 let samples = draw(&loaded.model, num, &way, clip, seed)?;
                 Ok((samples, Origin::Model(path, way)))
