@@ -41,9 +41,9 @@ pub(crate) struct Args {
     /// Only these recipes.
     #[arg(long, value_name = "R,R,..", value_delimiter = ',')]
     recipes: Vec<String>,
-    /// Samples behind each figure.
-    #[arg(long, value_name = "N", default_value_t = 5000)]
-    num: usize,
+    /// Samples behind each figure [default: that of ct eval].
+    #[arg(long, value_name = "N")]
+    num: Option<usize>,
     /// Weights of a feature network for `ct eval --features`.
     #[arg(long, value_name = "FILE")]
     features: Option<PathBuf>,
@@ -123,7 +123,7 @@ impl Comparison<'_> {
         let model = self.out.join(plan.model());
         let mut scores = Vec::new();
         for &steps in plan.steps {
-            scores.push(self.score(&model, steps)?);
+            scores.push(self.score(plan.name, &model, steps)?);
             let picture = self.out.join(format!("{}-{steps}.png", plan.name));
             self.ct("sample", |command| {
                 command.args(["--num", "64", "--steps", &steps.to_string(), "--model"]).arg(&model);
@@ -139,6 +139,7 @@ impl Comparison<'_> {
         if !folder.join("compare.done").is_file() {
             let steps = *self.steps.get(stage.folder).context("a stage was not timed")?;
             remove(&folder)?;
+            self.forget_scores(stage.folder)?;
             let start = Instant::now();
             let mut command = self.train_command(stage, &self.out, &folder, steps);
             if let Some(key) = stage.warmup {
@@ -155,6 +156,18 @@ impl Comparison<'_> {
         let config = std::fs::read_to_string(folder.join("config.toml")).unwrap_or_default();
         let command = config.lines().next().unwrap_or_default().trim_start_matches("# ").to_owned();
         Ok(Trained { images, secs, command })
+    }
+
+    /// Removes what was scored of an earlier model of this name.
+    fn forget_scores(&self, name: &str) -> Result<()> {
+        let plans = plan::PLANS.iter().filter(|plan| plan.name == name);
+        for steps in plans.flat_map(|plan| plan.steps) {
+            let file = self.out.join(format!("{name}-{steps}.json"));
+            if file.exists() {
+                std::fs::remove_file(&file).with_context(|| format!("cannot remove {}", file.display()))?;
+            }
+        }
+        Ok(())
     }
 
     /// Trains `stage` in `folder`, from what an earlier stage left in `from`.
@@ -180,17 +193,25 @@ impl Comparison<'_> {
         command
     }
 
-    fn score(&self, model: &Path, steps: usize) -> Result<Score> {
+    fn score(&self, row: &str, model: &Path, steps: usize) -> Result<Score> {
         let steps_text = steps.to_string();
-        self.eval(steps, |command| _ = command.args(["--steps", &steps_text, "--model"]).arg(model))
+        self.eval(row, steps, |command| _ = command.args(["--steps", &steps_text, "--model"]).arg(model))
     }
 
-    /// What `ct eval` says of the samples that `of` names.
-    fn eval(&self, steps: usize, of: impl FnOnce(&mut Command)) -> Result<Score> {
-        let num = self.args.num.to_string();
+    /// What `ct eval` says of the samples that `of` names, unless it has said so in an earlier call.
+    fn eval(&self, row: &str, steps: usize, of: impl FnOnce(&mut Command)) -> Result<Score> {
+        let file = self.out.join(format!("{row}-{steps}.json"));
+        if let Ok(bytes) = std::fs::read(&file) {
+            let report = serde_json::from_slice(&bytes)
+                .with_context(|| format!("{} is not what ct eval writes; delete it", file.display()))?;
+            return Ok(Score { steps, report });
+        }
         let metrics = if self.args.preset == "toy" { "swd,mmd" } else { "fd,kid" };
         let text = self.ct("eval", |command| {
-            command.args(["--num", &num, "--metrics", metrics, "--json"]);
+            command.args(["--metrics", metrics, "--json"]);
+            if let Some(num) = self.args.num {
+                command.args(["--num", &num.to_string()]);
+            }
             if let Some(features) = &self.args.features {
                 command.arg("--features").arg(features);
             }
@@ -202,7 +223,9 @@ impl Comparison<'_> {
             }
             of(command);
         })?;
-        Ok(Score { steps, report: serde_json::from_str(&text).context("ct eval wrote no JSON")? })
+        let report = serde_json::from_str(&text).context("ct eval wrote no JSON")?;
+        workspace::write_json(&file, &report)?;
+        Ok(Score { steps, report })
     }
 
     /// Runs a command of `ct`, and returns what it printed.

@@ -23,7 +23,10 @@ impl Comparison<'_> {
         let mut command = Command::new(python);
         command.arg(SCRIPT).args(["--data", args.data.as_deref().unwrap_or(&args.preset)]);
         let step = ours.get("step").and_then(Value::as_u64).context("our run has no steps")?;
-        command.args(["--steps", &step.to_string(), "--num", &args.num.to_string()]);
+        command.args(["--steps", &step.to_string()]);
+        if let Some(num) = args.num {
+            command.args(["--num", &num.to_string()]);
+        }
         if let Some(code) = &args.peer_code {
             command.arg("--peer").arg(code);
         }
@@ -36,7 +39,7 @@ impl Comparison<'_> {
         let facts: Value = serde_json::from_slice(&facts).context("the peer's facts are no JSON")?;
         let scores = [1, 2].map(|steps| {
             let samples = folder.join(format!("samples-{steps}.safetensors"));
-            self.eval(steps, |command| _ = command.arg("--samples").arg(samples))
+            self.eval(NAME, steps, |command| _ = command.arg("--samples").arg(samples))
         });
         Ok(Row {
             name: NAME.to_owned(),

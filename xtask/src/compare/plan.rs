@@ -38,8 +38,8 @@ pub(super) struct Stage {
     pub(super) set: &'static [&'static str],
 }
 
-/// The second part of a budget begins with weights that are good already.
-const SECOND: &[&str] = &["train.lr=5e-4"];
+/// What goes on from good weights of its own kind takes smaller steps. CD is better off with those of the preset.
+const SMALL_STEPS: &[&str] = &["train.lr=5e-4"];
 
 const TEACHER: Stage = Stage { share: 0.5, ..alone("teacher", "diffusion", None, &[]) };
 const TRIG_TEACHER: Stage = Stage {
@@ -58,7 +58,7 @@ const fn alone(
     Stage { folder, recipe, init: None, share: 1.0, pretrain, warmup: warmup(recipe), set }
 }
 
-const fn after(recipe: &'static str, init: &'static str) -> Stage {
+const fn after(recipe: &'static str, init: &'static str, set: &'static [&'static str]) -> Stage {
     Stage {
         folder: recipe,
         recipe,
@@ -66,7 +66,7 @@ const fn after(recipe: &'static str, init: &'static str) -> Stage {
         share: 0.5,
         pretrain: None,
         warmup: warmup(recipe),
-        set: SECOND,
+        set,
     }
 }
 
@@ -85,9 +85,13 @@ pub(super) const PLANS: &[Plan] = &[
     Plan { name: "ict", stages: &[alone("ict", "ict", None, &[])], steps: &[1, 2] },
     Plan { name: "ect", stages: &[alone("ect", "ect", Some("train.ect.pretrain"), &[])], steps: &[1, 2] },
     Plan { name: "sct", stages: &[alone("sct", "sct", Some("train.scm.pretrain"), &[])], steps: &[1, 2] },
-    Plan { name: "cd", stages: &[TEACHER, after("cd", "teacher")], steps: &[1, 2] },
-    Plan { name: "scd", stages: &[TRIG_TEACHER, after("scd", "teacher-trigflow")], steps: &[1, 2] },
-    Plan { name: "tcm", stages: &[FIRST_STAGE, after("tcm", "first-stage")], steps: &[1] },
+    Plan { name: "cd", stages: &[TEACHER, after("cd", "teacher", &[])], steps: &[1, 2] },
+    Plan {
+        name: "scd",
+        stages: &[TRIG_TEACHER, after("scd", "teacher-trigflow", SMALL_STEPS)],
+        steps: &[1, 2],
+    },
+    Plan { name: "tcm", stages: &[FIRST_STAGE, after("tcm", "first-stage", SMALL_STEPS)], steps: &[1] },
 ];
 
 /// The plans of these names, or all.
