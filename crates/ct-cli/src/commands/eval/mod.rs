@@ -178,7 +178,7 @@ impl Subject {
             Self::File { path, samples } => Ok((samples, Origin::File(path))),
             Self::Model { path, loaded, way } => {
                 let num = args.num.map_or(NUM, |num| num as usize);
-                let clip = sampling::clips(&loaded.model) && loaded.clip_denoised;
+                let clip = sampling::clips(&loaded.model) && loaded.card.clip_denoised;
                 let samples = draw(&loaded.model, num, &way, clip, seed)?;
                 Ok((samples, Origin::Model(path, way)))
             }
