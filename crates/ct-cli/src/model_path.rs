@@ -20,7 +20,7 @@ pub(crate) enum Kind {
 
 /// What the folder `dir` holds.
 pub(crate) fn kind(dir: &Path) -> Result<Kind> {
-    if dir.join("unet/config.json").is_file() {
+    if dir.join("unet/config.json").is_file() || dir.join("config.json").is_file() {
         Ok(Kind::Model)
     } else if dir.join("state.json").is_file() {
         Ok(Kind::Checkpoint)
@@ -28,7 +28,7 @@ pub(crate) fn kind(dir: &Path) -> Result<Kind> {
         Ok(Kind::Run)
     } else if dir.exists() {
         Err(mistake(format!(
-            "{} holds no model: it has neither unet/config.json (a model folder), state.json (a checkpoint) nor config.toml (a run)",
+            "{} holds no model: it has neither unet/config.json or config.json (a model folder), state.json (a checkpoint) nor config.toml (a run)",
             dir.display()
         )))
     } else {

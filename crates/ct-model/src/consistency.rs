@@ -83,7 +83,7 @@ impl ConsistencyModel {
     /// Puts the parts of a model together whose network is used as `parameterization` says.
     ///
     /// # Errors
-    /// Numbers that no model can have, such as a `sigma_min` above `sigma_max`.
+    /// Numbers that no model can have, such as a `sigma_min` above `sigma_max`, or a network that cannot be used so.
     pub fn with_parameterization(
         network: Arc<dyn Network>,
         params: Params,
@@ -91,6 +91,7 @@ impl ConsistencyModel {
         parameterization: Parameterization,
     ) -> Result<Self> {
         range.validate()?;
+        parameterization.check_network(&*network, &range)?;
         let preconditioning = parameterization.preconditioning(&range)?;
         let device = params.device().clone();
         Ok(Self { network, params, range, parameterization, preconditioning, has_null_label: false, device })

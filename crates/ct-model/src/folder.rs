@@ -11,6 +11,8 @@
 //!
 //! Every file is written beside its place, synced and renamed.
 
+mod diffusion;
+mod python_json;
 mod scheduler;
 
 use std::collections::{BTreeMap, HashMap};
@@ -26,7 +28,7 @@ use serde_json::{Map, Value as Json, json};
 use crate::{
     ConsistencyModel, Denoiser, Error, Network, NetworkConfig, Parameterization, Params, Result, weights,
 };
-use scheduler::SchedulerConfig;
+use scheduler::{Scheduler, SchedulerConfig};
 
 /// Version of what this program adds to a diffusers folder. A folder of a newer version is refused.
 pub const FORMAT_VERSION: u32 = 1;
@@ -39,6 +41,8 @@ const SCHEDULER: &str = "scheduler/scheduler_config.json";
 const SCHEDULER_NAME: &str = "scheduler_config.json";
 const CONFIG: &str = "unet/config.json";
 const CONFIG_NAME: &str = "config.json";
+/// The recipe of a model whose scheduler says that it is a denoiser, where nothing else says which it was.
+const DENOISER: &str = "diffusion";
 /// Place of the weights in a model folder.
 pub const WEIGHTS: &str = "unet/diffusion_pytorch_model.safetensors";
 const CARD: &str = "ct.json";
@@ -70,6 +74,12 @@ pub struct Card {
     /// The least noise that the weights were trained at, where that is not `sigma_min`: the second stage of TCM.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trained_from_sigma: Option<f64>,
+    /// Whether samplers should clip the model's estimates to [-1, 1]; it stands with the scheduler.
+    #[serde(skip)]
+    pub clip_denoised: bool,
+    /// Levels of the grid that the time steps of diffusers' pipeline count; it stands with the scheduler.
+    #[serde(skip)]
+    pub num_train_timesteps: usize,
     /// Noise levels that were found to sample well, descending, by number of steps.
     /// They stand in a file of their own, which a search writes into a folder that is covered by checksums otherwise.
     #[serde(skip)]
@@ -89,6 +99,8 @@ impl Default for Card {
             class_names: None,
             null_label: false,
             trained_from_sigma: None,
+            clip_denoised: true,
+            num_train_timesteps: 40,
             sigmas: BTreeMap::new(),
         }
     }
@@ -108,7 +120,7 @@ pub fn save(dir: &Path, model: &ConsistencyModel, card: &Card) -> Result<()> {
 /// As [`save`].
 pub fn save_as(dir: &Path, model: &ConsistencyModel, card: &Card, dtype: DType) -> Result<()> {
     let config = model.network().config();
-    let scheduler = SchedulerConfig::new(model.noise_range(), model.parameterization());
+    let scheduler = SchedulerConfig::new(model.noise_range(), model.parameterization(), card);
     let (pipeline, scheduler_library) = match model.parameterization() {
         Parameterization::Consistency => ("ConsistencyModelPipeline", "diffusers"),
         Parameterization::Edm => ("CtPipeline", "ct_model"),
@@ -138,29 +150,27 @@ pub struct Loaded {
     pub model: ConsistencyModel,
     /// What the folder says beyond what diffusers has a place for.
     pub card: Card,
-    /// Whether samplers should clip the model's estimates to [-1, 1].
-    pub clip_denoised: bool,
 }
 
 /// Reads the model folder `dir` onto `device`.
 ///
 /// The folder is that of a pipeline, or that of its network alone with a `scheduler_config.json` beside.
+/// A network whose scheduler is of another process is [`Adapted`](crate::Adapted), as a denoiser.
 /// Weights are one safetensors file, several with an index, or a state dict of PyTorch, in f32, f16 or bf16.
 ///
 /// # Errors
 /// A file that is missing, cut short, of a newer format, or that names what this program cannot run;
 /// weights that do not fit the configuration, all problems listed at once.
 pub fn load(dir: &Path, device: &Device) -> Result<Loaded> {
-    find_network(dir)?;
-    let path = find_scheduler(dir)?;
-    let scheduler: SchedulerConfig = read_scheduler(&path)?;
-    let parameterization = scheduler.parameterization(&path)?;
-    let card = Card { sigmas: read_sigmas(dir)?, ..read_card(dir)? };
-    let (network, params) = load_network(dir, device)?;
-    let model =
-        ConsistencyModel::with_parameterization(network, params, scheduler.range(), parameterization)?
-            .with_null_label(card.null_label);
-    Ok(Loaded { model, card, clip_denoised: scheduler.clip_denoised })
+    let (place, path) = (find_network(dir)?, find_scheduler(dir)?);
+    let scheduler = Scheduler::read(&path)?;
+    let (range, parameterization) = (scheduler.range(), scheduler.parameterization(&path)?);
+    let card = scheduler.complete(Card { sigmas: read_sigmas(dir)?, ..read_card(dir)? });
+    let network = scheduler.adapt(read_network(&place.join(CONFIG_NAME))?, &path)?.build()?;
+    let params = read_params(&*network, &weights::find(&place)?, device)?;
+    let model = ConsistencyModel::with_parameterization(network, params, range, parameterization)?
+        .with_null_label(card.null_label);
+    Ok(Loaded { model, card })
 }
 
 /// Reads the network of the model folder `dir` onto `device`, whatever its scheduler is and whether it has one.
@@ -184,9 +194,13 @@ pub fn load_network_file(
     device: &Device,
 ) -> Result<(Arc<dyn Network>, Params)> {
     let network = read_network(config)?.build()?;
-    let params = Params::from_tensors(network.layout(), weights::read(weights, device)?, device)?
-        .map_err(|problems| Error::Weights { path: weights.to_path_buf(), problems })?;
+    let params = read_params(&*network, weights, device)?;
     Ok((network, params))
+}
+
+fn read_params(network: &dyn Network, weights: &Path, device: &Device) -> Result<Params> {
+    Params::from_tensors(network.layout(), weights::read(weights, device)?, device)?
+        .map_err(|problems| Error::Weights { path: weights.to_path_buf(), problems })
 }
 
 /// Where the network's configuration and weights are.
@@ -206,15 +220,6 @@ fn find_scheduler(dir: &Path) -> Result<PathBuf> {
         );
         Error::Format { path: dir.to_path_buf(), reason }
     })
-}
-
-/// The name comes first: other schedulers have the same keys with other meanings.
-fn read_scheduler(path: &Path) -> Result<SchedulerConfig> {
-    let json: Map<String, Json> = read_json(path)?;
-    if let Some(name) = json.get("_class_name").and_then(Json::as_str) {
-        scheduler::parameterization(name, path)?;
-    }
-    from_json(path, Json::Object(json))
 }
 
 fn read_card(dir: &Path) -> Result<Card> {

@@ -5,6 +5,7 @@
 //! are one network with several sets of numbers.
 //!
 //! - [`Network`] is what a model of any kind must offer; [`Mlp`] and [`UNet2D`] are ours.
+//!   [`Adapted`] is a UNet of another process, whose words are translated.
 //! - [`ConsistencyModel`] puts the skip parameterization around a network, so that f(x, `sigma_min`) = x exactly;
 //!   the same type holds denoisers and models in `TrigFlow` ([`Parameterization`]).
 //! - [`Denoiser`] is all that samplers, edits and metrics ask of a model.
@@ -12,6 +13,7 @@
 //! - [`folder`] reads and writes models in the layout of a diffusers pipeline.
 
 mod act;
+mod adapter;
 mod consistency;
 mod denoiser;
 mod error;
@@ -27,6 +29,7 @@ mod part;
 mod unet;
 mod weights;
 
+pub use adapter::{Adapted, AdaptedConfig, BetaSchedule, NoiseSteps, Prediction, Translation};
 pub use consistency::{ConsistencyModel, consistency_function};
 pub use denoiser::{Denoiser, NoiseRange};
 pub use error::{Error, Result};

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use ct_kernels::Value;
 use serde::{Deserialize, Serialize, Serializer};
 
-use crate::{Mlp, MlpConfig, ParamLayout, Result, UNet2D, UNet2DConfig, Weights};
+use crate::{
+    Adapted, AdaptedConfig, Mlp, MlpConfig, ParamLayout, Result, Translation, UNet2D, UNet2DConfig, Weights,
+};
 
 /// What a forward pass is given.
 #[derive(Debug)]
@@ -69,6 +71,12 @@ pub trait Network: Send + Sync + std::fmt::Debug {
         None
     }
 
+    /// What a network of another process is told and what it predicts, if it is one:
+    /// such a network has the coefficients of EDM or of consistency models, and cannot be told an angle.
+    fn translation(&self) -> Option<&Translation> {
+        None
+    }
+
     /// What a model folder must hold so that the network can be built again.
     fn config(&self) -> NetworkConfig;
 
@@ -92,6 +100,9 @@ pub enum NetworkConfig {
     /// A perceptron with residual blocks, for vectors.
     #[serde(rename = "CtMlp")]
     Mlp(MlpConfig),
+    /// A UNet of another process, with its words translated.
+    #[serde(rename = "CtAdaptedUNet2D")]
+    Adapted(Box<AdaptedConfig>),
 }
 
 impl From<UNet2DConfig> for NetworkConfig {
@@ -109,6 +120,7 @@ impl NetworkConfig {
         Ok(match self {
             Self::UNet2D(config) => Arc::new(UNet2D::new(config)?),
             Self::Mlp(config) => Arc::new(Mlp::new(config)?),
+            Self::Adapted(config) => Arc::new(Adapted::new(config)?),
         })
     }
 
@@ -120,6 +132,7 @@ impl NetworkConfig {
             Self::UNet2D(config) if config.is_of_diffusers() => "UNet2DModel",
             Self::UNet2D(_) => "CtUNet2DModel",
             Self::Mlp(_) => "CtMlp",
+            Self::Adapted(_) => "CtAdaptedUNet2D",
         }
     }
 
@@ -127,7 +140,7 @@ impl NetworkConfig {
     pub fn package(&self) -> &'static str {
         match self {
             Self::UNet2D(config) if config.is_of_diffusers() => "diffusers",
-            Self::UNet2D(_) | Self::Mlp(_) => "ct_model",
+            Self::UNet2D(_) | Self::Mlp(_) | Self::Adapted(_) => "ct_model",
         }
     }
 }
@@ -143,11 +156,14 @@ impl Serialize for NetworkConfig {
             Own(&'a UNet2DConfig),
             #[serde(rename = "CtMlp")]
             Mlp(&'a MlpConfig),
+            #[serde(rename = "CtAdaptedUNet2D")]
+            Adapted(&'a AdaptedConfig),
         }
         match self {
             Self::UNet2D(config) if config.is_of_diffusers() => Written::OfDiffusers(config),
             Self::UNet2D(config) => Written::Own(config),
             Self::Mlp(config) => Written::Mlp(config),
+            Self::Adapted(config) => Written::Adapted(config),
         }
         .serialize(serializer)
     }

@@ -3,7 +3,7 @@
 use ct_schedule::Preconditioning;
 use serde::{Deserialize, Serialize};
 
-use crate::{NoiseRange, Result};
+use crate::{Error, Network, NoiseRange, Result};
 
 /// How a network's output becomes an estimate of the clean sample; the coefficients are in [`Preconditioning`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,8 +32,36 @@ impl Parameterization {
         })
     }
 
+    /// Checks that a network can be used so with a model of this range.
+    ///
+    /// # Errors
+    /// A network of another process ([`Network::translation`]) that would be told an angle, or whose translation is written
+    /// for another `sigma_data`.
+    pub fn check_network(self, network: &dyn Network, range: &NoiseRange) -> Result<()> {
+        let Some(translation) = network.translation() else { return Ok(()) };
+        if self == Self::Trigflow {
+            return Err(Error::Config {
+                field: "parameterization",
+                value: self.to_string(),
+                reason: format!(
+                    "must be edm or consistency for a network that is {translation}: it cannot be told an angle"
+                ),
+            });
+        }
+        match translation.sigma_data() {
+            Some(theirs) if (theirs / range.sigma_data - 1.0).abs() > 1e-9 => Err(Error::Config {
+                field: "sigma_data",
+                value: theirs.to_string(),
+                reason: format!("must be {}, as the model has it", range.sigma_data),
+            }),
+            _ => Ok(()),
+        }
+    }
+
     /// Whether a network that was trained as `self` can go on being trained as `other`:
     /// it is told of the noise in the same way, and its output means the same.
+    /// A network of another process has the parameterization EDM, so that it cannot go on in `TrigFlow`, whose angles it
+    /// cannot be told.
     pub fn continues_as(self, other: Self) -> bool {
         (self == Self::Trigflow) == (other == Self::Trigflow)
     }

@@ -20,7 +20,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (model, clip): (Box<dyn Denoiser>, bool) = match arguments.next() {
         Some(dir) => {
             let loaded = folder::load(&dir, &Device::Cpu)?;
-            (Box::new(loaded.model), loaded.clip_denoised)
+            (Box::new(loaded.model), loaded.card.clip_denoised)
         }
         None => (Box::new(stand_in()?), true),
     };

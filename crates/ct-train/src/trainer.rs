@@ -130,6 +130,7 @@ impl Trainer {
 
         let num_values = network.sample_shape().iter().product();
         let parameterization = parameterization.unwrap_or(config.recipe.parameterization());
+        parameterization.check_network(&*network, &range)?;
         let ingredients =
             Ingredients { config: &config, range, parameterization, num_values, teacher: teacher.as_ref() };
         let objective = objective::build(&ingredients)?;

@@ -68,7 +68,23 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     }
     let num: usize = loaded.model.params().iter().map(|(_, tensor)| tensor.elem_count()).sum();
     terminal::say(format_args!("{num} parameters of {} in {}", dir.display(), args.out.display()));
+    say_who_reads_it(&loaded, args, is_file);
     Ok(ExitCode::SUCCESS)
+}
+
+/// A folder that diffusers cannot run must not look as if it could.
+fn say_who_reads_it(loaded: &folder::Loaded, args: &Args, is_file: bool) {
+    let network = loaded.model.network();
+    let config = network.config();
+    if config.package() == "diffusers" || is_file {
+        return;
+    }
+    let why = match network.translation() {
+        Some(translation) => format!("its network is {translation}, and no pipeline translates that"),
+        None => "it does not have such networks".to_owned(),
+    };
+    let (class, out) = (config.class_name(), args.out.display());
+    terminal::note(format_args!("note: diffusers cannot run {out}, a {class}: {why}; ct reads it"));
 }
 
 /// The model folder of an average.

@@ -16,11 +16,14 @@ use crate::{output, terminal};
 /// Make a model folder of a network that another program has trained.
 ///
 /// A folder in the layout of diffusers with a scheduler that ct knows needs nothing more (and needs no import: ct reads it
-/// where it lies). Where nothing says what the network predicts, --as does, with the noise levels that it was trained for.
+/// where it lies). Networks of DDPM, DDIM, EDM and related schedulers are told of the noise and predict it in other words,
+/// which are translated: they become denoisers that ct samples, edits with and trains on.
+/// Where nothing says what the network predicts, --as does, with the noise levels that it was trained for.
 /// A network is fed `c_in` x and told 250 ln(sigma); docs/interop.md says which files are read.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   ct import cd_imagenet64_l2 --out models/imagenet64                a consistency model of diffusers
+  ct import ddpm-cifar10-32 --out models/ddpm                       a DDPM, as a denoiser
   ct import unet_folder --as denoiser --sigma-data 0.5 --out models/teacher
   ct import model.pt --config config.json --as consistency --out models/mine
   ct train icons --data folder:pictures --set init.model=models/teacher")]
@@ -59,7 +62,7 @@ enum Kind {
 /// Makes a model folder.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     output::check_new_dir(&args.out)?;
-    let Loaded { model, card, .. } = match args.kind {
+    let Loaded { model, card } = match args.kind {
         None if args.source.is_dir() => folder::load(&args.source, &Device::Cpu)?,
         None => {
             return Err(mistake(format!(
@@ -70,6 +73,9 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         Some(kind) => described(args, kind)?,
     };
     folder::save(&args.out, &model, &card)?;
+    if let Some(translation) = model.network().translation() {
+        terminal::say(format_args!("translated       a network that is {translation}"));
+    }
     let num: usize = model.params().iter().map(|(_, tensor)| tensor.elem_count()).sum();
     let out = args.out.display();
     terminal::say(format_args!(
@@ -94,7 +100,7 @@ fn described(args: &Args, kind: Kind) -> Result<Loaded> {
         Kind::Denoiser => (Parameterization::Edm, Some(Recipe::Diffusion.name().to_owned())),
     };
     let model = ConsistencyModel::with_parameterization(network, params, range, parameterization)?;
-    Ok(Loaded { model, card: Card { recipe, ..Card::default() }, clip_denoised: true })
+    Ok(Loaded { model, card: Card { recipe, ..Card::default() } })
 }
 
 fn network(args: &Args) -> Result<(Arc<dyn Network>, Params)> {

@@ -47,13 +47,14 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
 }
 
 fn model(dir: &Path, with_tensors: bool) -> Result<Value> {
-    let folder::Loaded { model, card, clip_denoised } = folder::load(dir, &Device::Cpu)?;
+    let folder::Loaded { model, card } = folder::load(dir, &Device::Cpu)?;
     let (network, range) = (model.network(), model.noise_range());
     let layout = network.layout();
     let mut report = json!({
         "kind": "model folder",
         "path": dir,
         "class": network.config().class_name(),
+        "translated": network.translation().map(ToString::to_string),
         "parameters": layout.num_elements(),
         "tensors": layout.len(),
         "sample_shape": network.sample_shape(),
@@ -63,7 +64,8 @@ fn model(dir: &Path, with_tensors: bool) -> Result<Value> {
         "sigma_max": range.sigma_max,
         "sigma_data": range.sigma_data,
         "rho": range.rho,
-        "clip_denoised": clip_denoised,
+        "clip_denoised": card.clip_denoised,
+        "num_train_timesteps": card.num_train_timesteps,
         "data": card.data,
         "recipe": card.recipe,
         "step": card.step,

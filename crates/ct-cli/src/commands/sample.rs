@@ -94,7 +94,7 @@ pub(crate) fn run(args: &Args, global: &Global) -> Result<ExitCode> {
         class_labels: class_labels.as_deref(),
         guidance: way.guidance,
         gamma: way.gamma,
-        clip: sampling::clips(model) && loaded.clip_denoised && !args.no_clip,
+        clip: sampling::clips(model) && loaded.card.clip_denoised && !args.no_clip,
         batch_size: args
             .batch
             .map_or_else(|| sampling::batch_size(model.sample_shape()), |batch| batch as usize),

@@ -83,7 +83,7 @@ pub(crate) fn run(args: &Args, global: &Global) -> Result<ExitCode> {
             class_labels: class_labels.as_deref(),
             guidance: None,
             gamma: None,
-            clip: sampling::clips(model) && loaded.clip_denoised,
+            clip: sampling::clips(model) && loaded.card.clip_denoised,
             batch_size: sampling::batch_size(model.sample_shape()),
         };
         let shown = shown(sigmas);

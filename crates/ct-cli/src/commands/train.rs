@@ -96,9 +96,9 @@ pub(crate) fn run(args: &Args, global: &Global, threads: usize) -> Result<ExitCo
         return Ok(ExitCode::SUCCESS);
     }
 
-    let pictures = Pictures::new(&config, &data)?;
+    let card = setup::card(&config, &data, init.as_ref());
+    let pictures = Pictures::new(&config, &data, card.clip_denoised)?;
     let folder = open_place(place, &config, init.as_ref(), &mut trainer)?;
-    let card = setup::card(&config, &data);
     say_header(&config, &trainer, folder.path(), &global.device.to_string(), threads);
     interrupt::listen()?;
     if args.stop_after == Some(0) {

@@ -10,7 +10,6 @@ use super::pictures::Pictures;
 use super::watch::save_picture;
 use super::{score, setup};
 use crate::config::Config;
-use crate::sampling::Sampler;
 use crate::terminal;
 
 /// Draws the pictures of a finished run, scores it, and says what to type next.
@@ -32,8 +31,8 @@ pub(crate) fn finish(
     if config.score.num > 0 {
         // Not every source has held-out data.
         let held_out = setup::load(config, Split::Test).ok();
-        let sampler = Sampler::of_recipe(config.train.recipe.makes_denoiser());
-        let score = score::score(&model, sampler, data, held_out.as_ref(), config.score.num, config.seed)
+        let generated = pictures.samples(&model, config.score.num)?;
+        let score = score::score(&generated, data, held_out.as_ref(), config.seed)
             .context("the run is finished and saved, but cannot be scored")?;
         let text = format!("{:#}\n", score.to_json());
         ct_model::folder::write_file(&folder.path().join("score.json"), text.as_bytes())?;

@@ -23,11 +23,12 @@ pub(crate) struct Pictures {
     sampler: Sampler,
     noise: SeededNoise,
     data: Option<Tensor>,
+    clip: bool,
 }
 
 impl Pictures {
-    /// Pictures for a run on `data`.
-    pub(crate) fn new(config: &Config, data: &Dataset) -> Result<Self> {
+    /// Pictures for a run on `data`, with estimates of images clipped if `clip_denoised`.
+    pub(crate) fn new(config: &Config, data: &Dataset, clip_denoised: bool) -> Result<Self> {
         let mut sample = config.sample.clone();
         let mut points = None;
         if data.sample_shape().len() == 1 {
@@ -36,7 +37,8 @@ impl Pictures {
         }
         let sampler = Sampler::of_recipe(config.train.recipe.makes_denoiser());
         let noise = SeededNoise { seed: config.seed, first_index: 0 };
-        Ok(Self { config: sample, sampler, noise, data: points })
+        let clip = clip_denoised && points.is_none();
+        Ok(Self { config: sample, sampler, noise, data: points, clip })
     }
 
     /// Samples as the model is usually drawn from.
@@ -61,19 +63,32 @@ impl Pictures {
         })
     }
 
+    /// As many samples as asked for, drawn as the model is usually drawn from.
+    ///
+    /// # Shapes
+    /// The result is `[num, C, H, W]` or `[num, D]`.
+    pub(crate) fn samples(&self, model: &ConsistencyModel, num: usize) -> Result<Tensor> {
+        let sigmas = self.sampler.sigmas(model.noise_range(), self.sampler.default_steps())?;
+        self.sample(model, num, &sigmas)
+    }
+
     fn draw(&self, model: &ConsistencyModel, sigmas: &[f64]) -> Result<DynamicImage> {
-        let class_labels = sampling::classes_in_turn(model, self.config.num);
+        let samples = self.sample(model, self.config.num, sigmas)?;
+        picture::picture(&samples, self.config.columns, self.data.as_ref())
+    }
+
+    fn sample(&self, model: &ConsistencyModel, num: usize, sigmas: &[f64]) -> Result<Tensor> {
+        let class_labels = sampling::classes_in_turn(model, num);
         let request = sampling::Request {
-            num: self.config.num,
+            num,
             sampler: self.sampler,
             sigmas,
             class_labels: class_labels.as_deref(),
             guidance: None,
             gamma: None,
-            clip: sampling::clips(model),
+            clip: self.clip,
             batch_size: sampling::batch_size(model.sample_shape()),
         };
-        let samples = sampling::draw(model, &self.noise, &request, &mut |_| ())?;
-        picture::picture(&samples, self.config.columns, self.data.as_ref())
+        Ok(sampling::draw(model, &self.noise, &request, &mut |_| ())?)
     }
 }

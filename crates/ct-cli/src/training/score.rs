@@ -10,12 +10,9 @@ use anyhow::Result;
 use candle_core::Tensor;
 use ct_data::Dataset;
 use ct_eval::{Metric, Report, Samples, Settings, evaluate};
-use ct_model::{ConsistencyModel, Denoiser as _};
-use ct_sample::SeededNoise;
 use serde_json::{Value, json};
 
 use crate::ruler::Ruler;
-use crate::sampling::{self, Sampler};
 
 /// A comparison of one-step samples with data, beside that of held-out data.
 #[derive(Debug)]
@@ -25,21 +22,18 @@ pub(crate) struct Score {
     floor: Option<Report>,
 }
 
-/// Compares `num` samples of `model`, from noise of `seed`, with the data that it learned from.
+/// Compares the samples of a model with the data that it learned from; `seed` is that of the measures.
 pub(crate) fn score(
-    model: &ConsistencyModel,
-    sampler: Sampler,
+    generated: &Tensor,
     train: &Dataset,
     held_out: Option<&Dataset>,
-    num: usize,
     seed: u64,
 ) -> Result<Score> {
     let is_image = train.sample_shape().len() == 3;
-    let generated = usual_samples(model, sampler, num, seed)?;
     let plain = Ruler::plain(train.sample_shape());
-    let mut score = compare(&plain, &generated, train, held_out, seed)?;
+    let mut score = compare(&plain, generated, train, held_out, seed)?;
     if is_image && let Some(network) = Ruler::embedded(train.sample_shape())? {
-        let more = compare(&network, &generated, train, held_out, seed)?;
+        let more = compare(&network, generated, train, held_out, seed)?;
         score.model.figures.extend(more.model.figures);
         if let (Some(floor), Some(more)) = (&mut score.floor, more.floor) {
             floor.figures.extend(more.figures);
@@ -71,21 +65,6 @@ fn compare(
     let floor = held_out.as_ref().map(|held_out| compare(held_out, &real)).transpose()?;
     let model = compare(&generated, held_out.as_ref().filter(|_| is_points).unwrap_or(&real))?;
     Ok(Score { model, floor })
-}
-
-fn usual_samples(model: &ConsistencyModel, sampler: Sampler, num: usize, seed: u64) -> Result<Tensor> {
-    let class_labels = sampling::classes_in_turn(model, num);
-    let request = sampling::Request {
-        num,
-        sampler,
-        sigmas: &sampler.sigmas(model.noise_range(), sampler.default_steps())?,
-        class_labels: class_labels.as_deref(),
-        guidance: None,
-        gamma: None,
-        clip: sampling::clips(model),
-        batch_size: sampling::batch_size(model.sample_shape()),
-    };
-    Ok(sampling::draw(model, &SeededNoise { seed, first_index: 0 }, &request, &mut |_| ())?)
 }
 
 impl Score {

@@ -67,9 +67,13 @@ fn has_null_label(config: &Config, init: Option<&Loaded>) -> bool {
         && (config.train.label_dropout > 0.0 || init.is_some_and(|init| init.card.null_label))
 }
 
-/// What model folders say of the run.
-pub(crate) fn card(config: &Config, data: &Dataset) -> Card {
+/// What model folders say of the run; how estimates are clipped, they say as what it started from does.
+pub(crate) fn card(config: &Config, data: &Dataset, init: Option<&Loaded>) -> Card {
+    let usual = init.map_or_else(Card::default, |init| init.card.clone());
+    let Card { clip_denoised, num_train_timesteps, .. } = usual;
     Card {
+        clip_denoised,
+        num_train_timesteps,
         data: Some(config.data.source.clone()),
         class_names: data.class_names().filter(|_| config.model.class_conditional).map(<[String]>::to_vec),
         ..Card::default()
@@ -175,10 +179,13 @@ fn build_network(
             };
             let mut filled = given.clone().for_samples(channels, height, width);
             filled.num_class_embeds = classes;
+            if start::predicts_variance(init) {
+                filled.out_channels = 2 * channels;
+            }
             refuse_conflicts("model.unet", &given, &filled, origins, data)?;
             config.model.mlp = None;
             config.model.unet = Some(filled.clone());
-            filled.into()
+            start::adapt(config, filled, init)
         }
         ModelKind::Mlp => {
             let given = config.model.mlp.take().unwrap_or_default();

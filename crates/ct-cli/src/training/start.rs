@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result};
 use candle_core::Device;
 use ct_model::folder::{self, Loaded};
-use ct_model::{Denoiser as _, Network, NetworkConfig, NoiseRange};
+use ct_model::{AdaptedConfig, Denoiser as _, Network, NetworkConfig, NoiseRange, UNet2DConfig};
 use ct_train::RunFolder;
 
 use crate::config::{Config, ModelKind, Origins, differences};
@@ -43,6 +43,12 @@ pub(crate) fn load(
     });
     let from = init.model.parameterization();
     if !from.continues_as(parameterization) {
+        if let Some(translation) = init.model.network().translation() {
+            return Err(mistake(format!(
+                "{} is a network that is {translation}, and train.recipe = {recipe} trains in {parameterization}, where networks are told an angle: it can go on with diffusion, ect, ct, ict, cd and tcm",
+                path.display()
+            )));
+        }
         return Err(mistake(format!(
             "{} has the parameterization {from}, and train.recipe = {recipe} trains in {parameterization}: they tell their networks of the noise differently; train a denoiser for it with --set train.recipe=diffusion --set model.parameterization={parameterization}",
             path.display()
@@ -70,12 +76,8 @@ fn path(config: &Config, run: Option<&RunFolder>) -> Result<Option<PathBuf>> {
 /// The network of the run is the one that it starts from, but for its dropout.
 fn take_network(config: &mut Config, origins: &Origins, init: &Loaded) -> Result<()> {
     match init.model.network().config() {
-        NetworkConfig::UNet2D(theirs) => {
-            let ours = config.model.unet.clone().unwrap_or_default();
-            let filled = ct_model::UNet2DConfig { dropout: ours.dropout, ..*theirs };
-            refuse_conflicts("model.unet", &ours, &filled, origins)?;
-            (config.model.kind, config.model.unet) = (ModelKind::Unet, Some(filled));
-        }
+        NetworkConfig::UNet2D(theirs) => take_unet(config, origins, *theirs)?,
+        NetworkConfig::Adapted(theirs) => take_unet(config, origins, theirs.unet)?,
         NetworkConfig::Mlp(theirs) => {
             let ours = config.model.mlp.clone().unwrap_or_default();
             let filled = ct_model::MlpConfig { dropout: ours.dropout, ..theirs };
@@ -86,6 +88,14 @@ fn take_network(config: &mut Config, origins: &Origins, init: &Loaded) -> Result
     if init.model.num_classes().is_some() && !origins.is_chosen("model.class_conditional") {
         config.model.class_conditional = true;
     }
+    Ok(())
+}
+
+fn take_unet(config: &mut Config, origins: &Origins, theirs: UNet2DConfig) -> Result<()> {
+    let ours = config.model.unet.clone().unwrap_or_default();
+    let filled = UNet2DConfig { dropout: ours.dropout, ..theirs };
+    refuse_conflicts("model.unet", &ours, &filled, origins)?;
+    (config.model.kind, config.model.unet) = (ModelKind::Unet, Some(filled));
     Ok(())
 }
 
@@ -123,6 +133,26 @@ fn refuse_conflicts<T: serde::Serialize>(
         }
     }
     Ok(())
+}
+
+/// The UNet of the run; if it starts from a network of another process, with the same words translated.
+pub(crate) fn adapt(config: &Config, unet: UNet2DConfig, init: Option<&Loaded>) -> NetworkConfig {
+    let Some(translation) = init.and_then(|init| init.model.network().translation()) else {
+        return unet.into();
+    };
+    let translation = match config.noise.sigma_data {
+        Some(sigma_data) => translation.clone().with_sigma_data(sigma_data),
+        None => translation.clone(),
+    };
+    NetworkConfig::Adapted(Box::new(AdaptedConfig { unet, translation }))
+}
+
+/// Whether the network that the run starts from also predicts a variance, which is passed over.
+pub(crate) fn predicts_variance(init: Option<&Loaded>) -> bool {
+    match init.map(|init| init.model.network().config()) {
+        Some(NetworkConfig::Adapted(theirs)) => theirs.unet.out_channels > theirs.unet.in_channels,
+        _ => false,
+    }
 }
 
 /// Whether the network that suits the data is the one that the run starts from.

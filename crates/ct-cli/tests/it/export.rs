@@ -80,7 +80,7 @@ fn a_model_comes_in_from_a_folder_or_a_file() {
     import("nowhere", &[&config[..], &as_consistency].concat(), "new").failed(2, &["nowhere"]);
     let upside_down = ["--as", "consistency", "--sigma-max", "0.001"];
     import("model/unet", &upside_down, "new").failed(2, &["sigma"]);
-    place.write("model/scheduler/scheduler_config.json", r#"{"_class_name": "DDPMScheduler"}"#);
-    import("model", &[], "new").failed(2, &["DDPMScheduler", "predicts noise"]);
+    place.write("model/scheduler/scheduler_config.json", r#"{"_class_name": "KarrasVeScheduler"}"#);
+    import("model", &[], "new").failed(2, &["KarrasVeScheduler", "a score"]);
     assert!(!place.exists("new"), "nothing is left of what was refused");
 }

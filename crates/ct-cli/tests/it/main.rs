@@ -1,6 +1,7 @@
 //! The program `ct`, as a person or a script uses it.
 #![expect(clippy::unwrap_used, reason = "what fails in a test fails the test")]
 
+mod adapted;
 mod bad_input;
 mod edit;
 mod ema;

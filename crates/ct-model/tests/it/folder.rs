@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use candle_core::Device;
-use ct_model::folder::{self, Card, FORMAT_VERSION};
+use ct_model::folder::{self, Card, FORMAT_VERSION, Loaded};
 use ct_model::{Denoiser, NoiseRange, normal};
 use ct_random::Purpose;
 use serde_json::{Value as Json, json};
@@ -41,7 +41,7 @@ fn a_model_comes_back_as_it_was() {
     let card = Card { recipe: Some("ect".to_owned()), step: Some(7), ..Card::default() };
     folder::save(dir.path(), &model, &card).unwrap();
     let loaded = folder::load(dir.path(), &Device::Cpu).unwrap();
-    assert_eq!((loaded.model.noise_range(), loaded.card, loaded.clip_denoised), (RANGE, card, true));
+    assert_eq!((loaded.model.noise_range(), loaded.card), (RANGE, card));
     let x = normal(3, Purpose::Noise, 0, 0, 2, &[1, 8, 8], &Device::Cpu).unwrap();
     let values =
         |m: &dyn Denoiser| m.denoise(&x, 2.0, None).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
@@ -93,11 +93,11 @@ fn a_folder_that_is_no_model_is_refused_with_the_reason() {
 #[test]
 fn a_scheduler_of_another_kind_is_refused_with_the_reason() {
     for (name, why) in [
-        ("DDPMScheduler", "predicts noise"),
-        ("DDIMScheduler", "predicts noise"),
-        ("EDMEulerScheduler", "ln(sigma) / 4"),
         ("KarrasVeScheduler", "a score"),
-        ("EulerDiscreteScheduler", "settings"),
+        ("ScoreSdeVpScheduler", "a score"),
+        ("FlowMatchEulerDiscreteScheduler", "a flow"),
+        ("LCMScheduler", "coefficients of its own"),
+        ("TCDScheduler", "coefficients of its own"),
         ("OtherScheduler", "CMStochasticIterativeScheduler"),
     ] {
         let dir = saved();
@@ -108,6 +108,19 @@ fn a_scheduler_of_another_kind_is_refused_with_the_reason() {
         assert!(message.contains(name) && message.contains(why), "{message}");
         assert!(folder::load_network(dir.path(), &Device::Cpu).is_ok(), "the network itself is fine");
     }
+}
+
+#[test]
+fn what_stands_with_the_scheduler_is_kept() {
+    let (first, second) = (saved(), tempfile::tempdir().unwrap());
+    edit(first.path(), "scheduler/scheduler_config.json", "clip_denoised", json!(false));
+    edit(first.path(), "scheduler/scheduler_config.json", "num_train_timesteps", json!(18));
+    let Loaded { model, card } = folder::load(first.path(), &Device::Cpu).unwrap();
+    assert_eq!((card.clip_denoised, card.num_train_timesteps), (false, 18));
+    folder::save(second.path(), &model, &card).unwrap();
+    let scheduler = json(&second.path().join("scheduler/scheduler_config.json"));
+    assert_eq!((&scheduler["clip_denoised"], &scheduler["num_train_timesteps"]), (&json!(false), &json!(18)));
+    assert_eq!(folder::load(second.path(), &Device::Cpu).unwrap().card, card);
 }
 
 #[test]

@@ -41,6 +41,10 @@ impl Golden {
         stripped.collect()
     }
 
+    pub(crate) fn text(&self, name: &str) -> &str {
+        &self.notes[name]
+    }
+
     pub(crate) fn note(&self, name: &str) -> serde_json::Value {
         serde_json::from_str(&self.notes[name]).unwrap()
     }

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests may panic")]
 
 mod batches;
+mod ddim;
 mod diffusers;
 mod edits;
 mod files;

@@ -140,7 +140,7 @@ impl Editor {
         }
         let batch_size =
             common.batch.map_or(sampling::batch_size(model.sample_shape()), |batch| batch as usize);
-        let clip = sampling::clips(model) && loaded.clip_denoised && !common.no_clip;
+        let clip = sampling::clips(model) && loaded.card.clip_denoised && !common.no_clip;
         let (guidance, class) = (common.guidance, common.class);
         Ok(Self { loaded, noise, guidance, class, clip, batch_size, seed, start })
     }

@@ -179,7 +179,7 @@ impl Subject {
             Self::Model { path, loaded, way } => {
                 let usual = if loaded.model.sample_shape().len() == 3 { NUM_IMAGES } else { MOST_POINTS };
                 let num = args.num.map_or(usual, |num| num as usize);
-                let clip = sampling::clips(&loaded.model) && loaded.clip_denoised;
+                let clip = sampling::clips(&loaded.model) && loaded.card.clip_denoised;
                 let samples = draw(&loaded.model, num, &way, clip, seed)?;
                 Ok((samples, Origin::Model(path, way)))
             }
