@@ -7,6 +7,7 @@ use ct_sample::{
     Draw, Guided, NoiseRange, NoiseSource, Result, check_ode_sigmas, check_sigmas, default_sigmas, dpmpp_2m,
     euler, heun, in_batches, multistep, multistep_with_gamma, ode_sigmas,
 };
+use ct_schedule::KarrasGrid;
 use ct_train::Recipe;
 
 use crate::mistake::mistake;
@@ -91,6 +92,10 @@ pub(crate) struct SamplerArgs {
     /// Noise levels, descending, in the place of --steps.
     #[arg(long, value_name = "S,S,..", value_delimiter = ',', conflicts_with = "steps")]
     sigmas: Vec<f64>,
+    /// Noise levels by their number, as diffusers' `ConsistencyModelPipeline` takes them: 0 is the highest of the scheduler's
+    /// `num_train_timesteps` levels.
+    #[arg(long, value_name = "T,T,..", value_delimiter = ',', conflicts_with_all = ["steps", "sigmas"])]
+    timesteps: Vec<usize>,
     /// How far samples are led towards their class, for a model trained with hidden labels; 1 is not at all.
     #[arg(long, value_name = "SCALE")]
     guidance: Option<f64>,
@@ -142,9 +147,10 @@ impl SamplerArgs {
             }
         }
         let steps = self.steps.map_or(sampler.default_steps(), usize::from);
-        let sigmas = match &self.sigmas[..] {
-            [] => sigmas_of(card, sampler, range, steps)?,
-            sigmas => sigmas.to_vec(),
+        let sigmas = match (&self.sigmas[..], &self.timesteps[..]) {
+            ([], []) => sigmas_of(card, sampler, range, steps)?,
+            ([], timesteps) => sigmas_at(timesteps, card.num_train_timesteps, range)?,
+            (sigmas, _) => sigmas.to_vec(),
         };
         if sampler == Sampler::Multistep {
             check_sigmas(&sigmas, range)?;
@@ -154,6 +160,23 @@ impl SamplerArgs {
         }
         Ok(Way { sampler, sigmas, guidance, gamma })
     }
+}
+
+/// The levels of these numbers on the scheduler's grid, the highest first.
+fn sigmas_at(timesteps: &[usize], num_train_timesteps: usize, range: NoiseRange) -> anyhow::Result<Vec<f64>> {
+    let NoiseRange { sigma_min, sigma_max, rho, .. } = range;
+    let grid = KarrasGrid::new(num_train_timesteps, sigma_min, sigma_max, rho)?;
+    let mut timesteps = timesteps.to_vec();
+    timesteps.sort_unstable();
+    let level = |&number: &usize| {
+        grid.sigmas().iter().rev().nth(number).copied().ok_or_else(|| {
+            mistake(format!(
+                "--timesteps {number}: this model's scheduler has the numbers 0 to {}",
+                num_train_timesteps.saturating_sub(1)
+            ))
+        })
+    };
+    timesteps.iter().map(level).collect()
 }
 
 /// Whether the model was trained at the noise levels that it is to be asked at.

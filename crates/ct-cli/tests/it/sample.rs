@@ -103,6 +103,10 @@ fn points_are_plotted() {
     place.ct(&["sample", "--model", "run", "--class", "1"]).failed(2, &["knows no classes"]);
     place.ct(&["sample", "--model", "run", "--sigmas", "0.8,20"]).failed(2, &["sigma 20", "not below"]);
     place.ct(&["sample", "--model", "run", "--sigmas", "500"]).failed(2, &["sigma 500", "20]"]);
+    place.ct(&["sample", "--model", "run", "--timesteps", "40,0"]).failed(2, &["--timesteps 40", "0 to 39"]);
+    place
+        .ct(&["sample", "--model", "run", "--timesteps", "22,0", "--steps", "2"])
+        .failed(2, &["--timesteps", "--steps"]);
 }
 
 #[test]
@@ -141,4 +145,22 @@ fn folders_are_inspected() {
     place.ct(&["inspect", "nowhere"]).failed(2, &["nowhere not found"]);
     place.write("other/file", "");
     place.ct(&["inspect", "other"]).failed(2, &["other holds no model"]);
+}
+
+#[test]
+fn timesteps_are_numbers_on_the_grid_of_the_scheduler() {
+    let place = trained(TOY, &[]);
+    let draw = |way: &[&str], file: &str| {
+        let fixed = ["sample", "--model", "run", "--num", "3", "--save-tensors", file];
+        place.ct(&[&fixed[..], way].concat()).ok();
+        let tensors = tensors(&place, file);
+        (tensors["sigmas"].to_vec1::<f64>().unwrap(), tensors["samples"].to_vec2::<f32>().unwrap())
+    };
+    let (sigmas, samples) = draw(&["--timesteps", "22,0"], "by-number.safetensors");
+    // 22 of 40 levels from 20 down to 0.002, by the formula of Karras et al. 2022, equation 5.
+    let root = |sigma: f64| sigma.powf(1.0 / 7.0);
+    let level = (root(20.0) + 22.0 / 39.0 * (root(0.002) - root(20.0))).powi(7);
+    assert!((sigmas[0] - 20.0).abs() < 1e-12 && (sigmas[1] / level - 1.0).abs() < 1e-12, "{sigmas:?}");
+    let by_level = draw(&["--sigmas", &format!("20,{}", sigmas[1])], "by-level.safetensors");
+    assert_eq!(by_level, (sigmas, samples));
 }
