@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "what fails in a test fails the test")]
 
 mod bad_input;
+mod composed;
 mod edit;
 mod ema;
 mod eval;
