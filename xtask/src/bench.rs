@@ -28,7 +28,7 @@ use self::peer::Peer;
 use self::question::{How, Question};
 use self::quiet::Patience;
 use self::rows::{Measured, Row, Sitting};
-use crate::workspace;
+use crate::{pack, workspace};
 
 /// Arguments of `cargo xtask bench`.
 #[derive(Debug, clap::Args)]
@@ -36,8 +36,12 @@ use crate::workspace;
   cargo xtask bench --quick --filter conv3x3
   cargo xtask bench --peer ~/venv/bin/python
   cargo xtask bench --peer ~/venv/bin/python --filter train_step --filter memory
+  cargo xtask bench --device cuda --peer ~/venv/bin/python
   cargo xtask bench --plot                      draws the series of the last sitting")]
 pub(crate) struct Args {
+    /// Where to measure: cpu, or cuda, which runs what `cargo xtask pack` would carry to a GPU machine.
+    #[arg(long, value_enum, default_value_t)]
+    device: Device,
     /// Fewer repetitions: a first impression, no number to publish.
     #[arg(long)]
     quick: bool,
@@ -58,9 +62,21 @@ pub(crate) struct Args {
     plot: bool,
 }
 
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+enum Device {
+    /// The processor.
+    #[default]
+    Cpu,
+    /// The first CUDA device; skipped where there is none.
+    Cuda,
+}
+
 /// Measures, prints the table, and writes `bench.json` into `target/xtask`.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let workspace = workspace::load()?;
+    if args.device == Device::Cuda {
+        return pack::run_here(&workspace, args.peer.as_deref());
+    }
     let path = rows::path(&workspace.target_directory);
     let sh = workspace::shell()?;
     if args.plot {

@@ -21,6 +21,7 @@ mod edits;
 mod features;
 mod kill_test;
 mod mistake;
+mod pack;
 mod sanitize;
 mod test;
 mod train;
@@ -64,6 +65,8 @@ enum Task {
     Data(data::Args),
     /// Train the feature networks that are part of `ct` again, and compare them with those in the repository.
     Features(features::Args),
+    /// Put the program, its tests and what they need into a folder, for a GPU machine that has no Rust.
+    Pack(pack::Args),
     /// Run the tests of the kernels under the address sanitizer.
     Sanitize(sanitize::Args),
 }
@@ -81,6 +84,7 @@ fn main() -> ExitCode {
         Task::Curve(args) => curve::run(&args),
         Task::Data(args) => data::run(&args),
         Task::Features(args) => features::run(&args),
+        Task::Pack(args) => pack::run(&args),
         Task::Sanitize(args) => sanitize::run(&args),
     };
     outcome.unwrap_or_else(|error| {

@@ -16,6 +16,9 @@ use crate::workspace::{self, Target, Workspace};
 /// The feature that a crate declares when it has code for CUDA.
 const CUDA_FEATURE: &str = "cuda";
 
+/// Where the tests of operations put their inputs.
+const DEVICE_VARIABLE: &str = "CT_TEST_DEVICE";
+
 /// Arguments of `cargo xtask test`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  cargo xtask test\n  cargo xtask test --device cpu -p ct-schedule")]
@@ -80,7 +83,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         cargo_succeeded &= leg.cargo_succeeded;
     };
     if args.device != Device::Cuda {
-        include(&run_leg(&workspace, &packages)?);
+        include(&run_leg(&workspace, &packages, "cpu")?);
     }
     if args.device != Device::Cpu {
         include(&cuda_leg(&workspace, &packages)?);
@@ -126,7 +129,7 @@ fn package_arguments(workspace: &Workspace, names: &[String]) -> Result<Vec<Stri
 /// The tests on CUDA, or one skipped test with the reason.
 fn cuda_leg(workspace: &Workspace, packages: &[String]) -> Result<Leg> {
     let features = cuda_features(workspace);
-    let reason = if !has_cuda_device() {
+    let reason = if !workspace::has_cuda_device() {
         Some("no CUDA device")
     } else if features.is_empty() {
         Some("no crate has the feature `cuda` yet")
@@ -139,7 +142,7 @@ fn cuda_leg(workspace: &Workspace, packages: &[String]) -> Result<Leg> {
     }
     let mut arguments = packages.to_vec();
     arguments.extend(["--features".to_owned(), features.join(",")]);
-    run_leg(workspace, &arguments)
+    run_leg(workspace, &arguments, "cuda")
 }
 
 /// `crate/cuda` for each crate that has the feature.
@@ -152,19 +155,11 @@ fn cuda_features(workspace: &Workspace) -> Vec<String> {
         .collect()
 }
 
-/// Whether the driver lists a device: `nvidia-smi -L` prints a line for each.
-fn has_cuda_device() -> bool {
-    Command::new("nvidia-smi")
-        .arg("-L")
-        .output()
-        .is_ok_and(|output| output.status.success() && output.stdout.starts_with(b"GPU"))
-}
-
 /// Unit and integration tests, benches and examples as tests, then the examples in the docs of libraries.
-fn run_leg(workspace: &Workspace, arguments: &[String]) -> Result<Leg> {
-    let mut leg = stream_cargo_test("--all-targets", arguments)?;
+fn run_leg(workspace: &Workspace, arguments: &[String], device: &str) -> Result<Leg> {
+    let mut leg = stream_cargo_test("--all-targets", arguments, device)?;
     if names_a_library(workspace, arguments) {
-        let docs = stream_cargo_test("--doc", arguments)?;
+        let docs = stream_cargo_test("--doc", arguments, device)?;
         leg.tally += docs.tally;
         leg.cargo_succeeded &= docs.cargo_succeeded;
     }
@@ -180,12 +175,13 @@ fn names_a_library(workspace: &Workspace, arguments: &[String]) -> bool {
 }
 
 /// Runs `cargo test`, shows what it prints, and sums its `test result:` lines.
-fn stream_cargo_test(targets: &str, arguments: &[String]) -> Result<Leg> {
+fn stream_cargo_test(targets: &str, arguments: &[String], device: &str) -> Result<Leg> {
     eprintln!("$ cargo test --no-fail-fast {targets} {}", arguments.join(" "));
     let sh = workspace::shell()?;
     let mut child = Command::new("cargo")
         .args(["test", "--no-fail-fast", targets])
         .args(arguments)
+        .env(DEVICE_VARIABLE, device)
         .current_dir(sh.current_dir())
         .stdout(Stdio::piped())
         .spawn()

@@ -18,6 +18,7 @@ const DEFAULT_PRESET: &str = "digits";
 #[command(
     override_usage = "cargo xtask train [PRESET] [ARGUMENTS OF ct train]...",
     after_help = "Examples:\n  cargo xtask train\n  cargo xtask train digits --set train.steps=500\n  \
+                  cargo xtask train digits --device cuda\n  \
                   cargo xtask train --resume runs/digits\n  cargo xtask train -- --help"
 )]
 pub(crate) struct Args {
@@ -29,7 +30,8 @@ pub(crate) struct Args {
 /// Builds `ct` and runs `ct train` with the arguments.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let workspace = workspace::load()?;
-    let ct = workspace::build_ct(&workspace)?;
+    let features: &[&str] = if is_for_cuda(&args.args) { &["cuda"] } else { &[] };
+    let ct = workspace::build_ct_with(&workspace, features)?;
     let mut command = Command::new(ct);
     command.arg("train").args(ct_arguments(&args.args));
     become_child(command)
@@ -52,6 +54,14 @@ fn ct_arguments(args: &[OsString]) -> Vec<OsString> {
 
 fn starts_with_dash(arg: &OsStr) -> bool {
     arg.as_encoded_bytes().starts_with(b"-")
+}
+
+/// Whether the arguments hold `--device cuda`, with the number of a GPU or without.
+fn is_for_cuda(args: &[OsString]) -> bool {
+    let is_cuda = |name: &[u8]| name.starts_with(b"cuda");
+    let pairs = args.windows(2).any(|pair| pair[0] == "--device" && is_cuda(pair[1].as_encoded_bytes()));
+    let joined = |arg: &OsString| arg.as_encoded_bytes().strip_prefix(b"--device=").is_some_and(is_cuda);
+    pairs || args.iter().any(joined)
 }
 
 /// True for `--name` and `--name=value`.
@@ -97,6 +107,13 @@ mod tests {
         assert_eq!(resolved(&["toy", "--seed", "3"]), ["toy", "--seed", "3"]);
         assert_eq!(resolved(&["--resume", "runs/a"]), ["--resume", "runs/a"]);
         assert_eq!(resolved(&["--config=my.toml"]), ["--config=my.toml"]);
+    }
+
+    #[test]
+    fn a_gpu_needs_the_feature() {
+        let is_for_cuda = |args: &[&str]| is_for_cuda(&args.iter().map(OsString::from).collect::<Vec<_>>());
+        assert!(is_for_cuda(&["toy", "--device", "cuda"]) && is_for_cuda(&["--device=cuda:1"]));
+        assert!(!is_for_cuda(&["toy", "--device", "cpu"]) && !is_for_cuda(&["--out", "cuda"]));
     }
 
     #[test]

@@ -71,12 +71,26 @@ pub(crate) fn shell() -> Result<Shell> {
 
 /// Builds `ct` for speed, with cargo's progress on the terminal, and returns the path of the program.
 pub(crate) fn build_ct(workspace: &Workspace) -> Result<PathBuf> {
+    build_ct_with(workspace, &[])
+}
+
+/// As [`build_ct`], with these features.
+pub(crate) fn build_ct_with(workspace: &Workspace, features: &[&str]) -> Result<PathBuf> {
     let sh = shell()?;
-    cmd!(sh, "cargo build --release --package ct-cli")
+    let features = features.iter().flat_map(|feature| ["--features", *feature]);
+    cmd!(sh, "cargo build --release --package ct-cli {features...}")
         .run()
         .context("ct did not build; the compiler's message stands above")?;
     let program = format!("ct{}", std::env::consts::EXE_SUFFIX);
     Ok(workspace.target_directory.join("release").join(program))
+}
+
+/// Whether the driver lists a device: `nvidia-smi -L` prints a line for each.
+pub(crate) fn has_cuda_device() -> bool {
+    std::process::Command::new("nvidia-smi")
+        .arg("-L")
+        .output()
+        .is_ok_and(|output| output.status.success() && output.stdout.starts_with(b"GPU"))
 }
 
 /// The program that was named, or `ct`, built for it.

@@ -59,6 +59,9 @@ pub(crate) fn main() -> ExitCode {
     logging::init(cli.global.verbose, cli.global.log_json);
     run(&cli).unwrap_or_else(|error| {
         terminal::set_bar(None);
+        let error = device::explained(error, || {
+            "with so many samples at once; lower --batch, or --num where there is none".to_owned()
+        });
         terminal::note(mistake::message(&error));
         ExitCode::from(mistake::exit_code(&error))
     })

@@ -47,6 +47,12 @@ pub enum Error {
         /// The device: `CUDA` or `Metal`.
         device: &'static str,
     },
+    /// The inputs of one operation are on different devices.
+    #[error("{op}: inputs are on different devices")]
+    MixedDevices {
+        /// Name of the operation.
+        op: &'static str,
+    },
     /// An in-place update needs a contiguous tensor.
     #[error("{op}: {argument} must be contiguous to be updated in place")]
     NotContiguous {

@@ -10,8 +10,10 @@
 //! Activations are channels last, [B, H, W, C]; weights are laid out as PyTorch's.
 //! Results have the same bits for any number of threads.
 //! f32 is fast, f64 serves to check gradients.
+//! Kernels of ours are for the CPU; on a GPU, and for bf16 and f16, operations are composed of candle's own.
 
 mod checkpoint;
+mod composed;
 mod cpu;
 mod error;
 mod op;
@@ -27,11 +29,11 @@ pub use error::{Error, Result};
 pub use op::{Context, Keeps, Op, apply};
 pub use ops::{
     Activation, Conv2d, FourierEmbedding, GroupNorm, Metric, Padding, PositionalEmbedding, add, add_channels,
-    attention, avg_pool2x, concat_channels, conv2d, conv2d_residual, distance, distances, dropout, embedding,
-    fir_down2x, fir_up2x, fourier_embedding, gelu, group_norm, group_norm_added, group_norm_modulated,
-    linear, linear_residual, max_pool2d, mean_all, mish, mul, narrow_channels, normalize_channels,
-    overflow_penalty, pixel_norm, positional_embedding, relu, reshape, scale, scale_samples, silu, sum_all,
-    to_channels_first, to_channels_last, upsample_nearest2x,
+    attention, avg_pool2x, cast, concat_channels, conv2d, conv2d_residual, distance, distances, dropout,
+    embedding, fir_down2x, fir_up2x, fourier_embedding, gelu, group_norm, group_norm_added,
+    group_norm_modulated, linear, linear_residual, max_pool2d, mean_all, mish, mul, narrow_channels,
+    normalize_channels, overflow_penalty, pixel_norm, positional_embedding, relu, reshape, scale,
+    scale_samples, silu, sum_all, to_channels_first, to_channels_last, upsample_nearest2x,
 };
 pub use tape::{Gradients, Tape};
 pub use update::{
@@ -42,7 +44,8 @@ pub use value::Value;
 
 /// Whether the environment's choice of CPU kernels is followed.
 ///
-/// `CT_KERNELS=portable|avx2|avx512` forces instructions, `CT_KERNELS_STRICT=1` forbids the Winograd convolution.
+/// `CT_KERNELS=portable|avx2|avx512` forces instructions, `CT_KERNELS=composed` the operations that a GPU would run,
+/// `CT_KERNELS_STRICT=1` forbids the Winograd convolution.
 /// A choice that cannot be followed does not stop the work: the best kernels that the CPU has run.
 ///
 /// # Errors

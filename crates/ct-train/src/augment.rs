@@ -5,6 +5,7 @@
 //! Where nothing was done the label is zero, and so is what is added: a model is sampled as if the matrix were not there,
 //! which therefore is trained beside the network and left out of models.
 
+use candle_core::Device;
 use ct_data::{AUGMENT_LABELS, AugmentConfig};
 use ct_kernels::{Tape, Value};
 use ct_model::{Builder, Init, Network, Params};
@@ -21,7 +22,7 @@ pub(crate) struct Augmentation {
 
 impl Augmentation {
     /// What the settings ask for, if anything.
-    pub(crate) fn new(config: &TrainConfig, network: &dyn Network) -> Result<Option<Self>> {
+    pub(crate) fn new(config: &TrainConfig, network: &dyn Network, device: &Device) -> Result<Option<Self>> {
         let augment = config.augment;
         augment.validate()?;
         let probability = augment.probability;
@@ -39,7 +40,7 @@ impl Augmentation {
         };
         let b = Builder::new();
         b.param("weight", &[embedding_dim, AUGMENT_LABELS], Init::Zeros);
-        let params = Params::init(&b.finish(), 0, &candle_core::Device::Cpu)?;
+        let params = Params::init(&b.finish(), 0, device)?;
         let optimizer = Optimizer::new(config, &params)?;
         Ok(Some(Self { config: augment, params, optimizer }))
     }

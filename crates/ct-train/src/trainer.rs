@@ -149,7 +149,7 @@ impl Trainer {
         };
         let averages = Average::all(&config, &params)?;
         let optimizer = Optimizer::new(&config, &params)?;
-        let augmentation = Augmentation::new(&config, &*network)?;
+        let augmentation = Augmentation::new(&config, &*network, device)?;
         let log_variance = config.learned_weighting.then(|| LogVariance::new(seed)).transpose()?;
         Ok(Self {
             preconditioning: parameterization.preconditioning(&range)?,
@@ -234,8 +234,9 @@ impl Trainer {
         let (weights, offset, log_variance) = self.weights(&examples, &estimate, &target)?;
         let loss = self.loss.of(self.objective.difference(self.step), &estimate, &target, &weights)?;
 
-        let value = loss.tensor().to_dtype(DType::F64)?.to_scalar::<f64>()?;
         let mut gradients = tape.backward(&loss)?;
+        // Read when all is on its way: a GPU is waited for here.
+        let value = loss.tensor().to_dtype(DType::F64)?.to_scalar::<f64>()?;
         let num_params = self.params.layout().len();
         let leaves = (0..num_params).map(|idx| gradients.take(idx)).collect();
         let augment = self.augmentation.as_ref().and_then(|_| gradients.take(num_params));
@@ -273,7 +274,9 @@ impl Trainer {
 
     /// The samples from image `first_image` on, and everything random that they need.
     fn draw(&self, first_image: u64) -> Result<Examples> {
-        let batch = self.batches.batch(first_image, &self.device)?;
+        // Images are augmented on the host.
+        let host = self.augmentation.as_ref().map_or(&self.device, |_| &Device::Cpu);
+        let batch = self.batches.batch(first_image, host)?;
         let size = batch.x.dim(0)?;
         let images: Vec<u64> = (first_image..).take(size).collect();
         let uniform = |&image: &u64| Stream::new(self.seed, Purpose::Sigma, image, 0).uniform();
@@ -296,7 +299,7 @@ impl Trainer {
         let (x0, augment_labels) = match &self.augmentation {
             Some(Augmentation { config, .. }) => {
                 let (x0, labels) = augment_batch(&batch.x, config, self.seed, &images)?;
-                (x0, Some(labels))
+                (x0.to_device(&self.device)?, Some(labels.to_device(&self.device)?))
             }
             None => (batch.x, None),
         };

@@ -13,7 +13,7 @@ use crate::mistake::mistake;
 use crate::training::{
     finish, pictures::Pictures, place, place::Place, setup, setup::Setup, start, watch::Watch,
 };
-use crate::{interrupt, terminal};
+use crate::{device, interrupt, terminal};
 
 /// Train a model.
 ///
@@ -128,13 +128,24 @@ fn train(
     stop_after: Option<u64>,
 ) -> Result<()> {
     let mut watch = Watch::new(folder, config, card, pictures, trainer, stop_after);
-    ct_train::run(trainer, &mut watch).with_context(|| {
+    let outcome = ct_train::run(trainer, &mut watch).with_context(|| {
         let shown = folder.path().display();
         format!(
             "the run stopped; what was saved before is whole, and goes on with `ct train --resume {shown}`"
         )
-    })?;
-    Ok(())
+    });
+    outcome.map(|_| ()).map_err(|error| device::explained(error, || too_much_at_once(config, trainer)))
+}
+
+/// What a step had in memory at once, and what makes it less.
+fn too_much_at_once(config: &Config, trainer: &Trainer) -> String {
+    let batch = config.train.micro_batch_size.unwrap_or(config.train.batch_size);
+    format!(
+        "in a step of {batch} samples of {}: set train.micro_batch_size to a divisor of {} (the same result, in parts), \
+         train.checkpoint_activations = true, a smaller train.batch_size, or a smaller data.size",
+        shape(trainer.data().sample_shape()),
+        config.train.batch_size,
+    )
 }
 
 /// The settings of a new run.

@@ -105,7 +105,10 @@ fn presets_files_and_arguments_that_are_wrong() {
     place.ct(&["train", "digits", "--threads", "0"]).failed(2, &["--threads"]);
     place.ct(&["tarin", "digits"]).failed(2, &["train"]);
     if !candle_core::utils::cuda_is_available() {
-        place.ct(&["train", "digits", "--device", "cuda"]).failed(2, &["built without CUDA", "--device cpu"]);
+        let pieces = ["built without CUDA", "--device cpu", "--features cuda"];
+        place.ct(&["train", "digits", "--device", "cuda"]).failed(2, &pieces);
+    } else if candle_core::Device::new_cuda_with_stream(0).is_err() {
+        place.ct(&["train", "digits", "--device", "cuda"]).failed(2, &["no CUDA device", "--device cpu"]);
     }
 }
 

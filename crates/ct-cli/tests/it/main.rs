@@ -3,6 +3,7 @@
 
 mod adapted;
 mod bad_input;
+mod composed;
 mod edit;
 mod ema;
 mod eval;

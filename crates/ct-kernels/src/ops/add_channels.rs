@@ -4,7 +4,7 @@ use candle_core::Tensor;
 
 use super::{Place, check_dims, place, samples_rows_channels};
 use crate::cpu::{self, Real};
-use crate::{Context, Keeps, Op, Result, Value, apply};
+use crate::{Context, Keeps, Op, Result, Value, apply, composed};
 
 const NAME: &str = "add_channels";
 
@@ -38,6 +38,7 @@ impl Op for AddChannels {
             Some(match place(NAME, &[grad])? {
                 Place::CpuF32 => sum_pixels::<f32>(grad),
                 Place::CpuF64 => sum_pixels::<f64>(grad),
+                Place::Composed => composed::sum_pixels(grad),
             }?)
         } else {
             None
@@ -69,6 +70,7 @@ pub(super) fn sum_with(x: &Tensor, t: &Tensor) -> Result<Tensor> {
     match place(NAME, &[x, t])? {
         Place::CpuF32 => forward::<f32>(x, t),
         Place::CpuF64 => forward::<f64>(x, t),
+        Place::Composed => composed::elementwise::add_channels(x, t),
     }
 }
 

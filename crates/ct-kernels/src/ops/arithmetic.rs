@@ -4,7 +4,7 @@ use candle_core::Tensor;
 
 use super::{Place, check_dims, place, sum_of};
 use crate::cpu::{self, Real};
-use crate::{Context, Error, Keeps, Op, Result, Value, apply};
+use crate::{Context, Error, Keeps, Op, Result, Value, apply, composed};
 
 /// a + b, of equal shapes.
 ///
@@ -69,6 +69,7 @@ pub(crate) fn sum(a: &Tensor, b: &Tensor) -> Result<Tensor> {
             #[inline(always)]
             |a, b| a + b,
         ),
+        Place::Composed => Ok((a + b)?),
     }
 }
 
@@ -88,6 +89,7 @@ fn product(a: &Tensor, b: &Tensor) -> Result<Tensor> {
             #[inline(always)]
             |a, b| a * b,
         ),
+        Place::Composed => Ok((a * b)?),
     }
 }
 
@@ -189,6 +191,7 @@ impl Scale {
         match place(self.name, &[x])? {
             Place::CpuF32 => self.run_cpu::<f32>(x),
             Place::CpuF64 => self.run_cpu::<f64>(x),
+            Place::Composed => composed::elementwise::scale(x, &self.factors),
         }
     }
 

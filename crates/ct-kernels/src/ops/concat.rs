@@ -1,6 +1,6 @@
 //! Channels of several images side by side.
 
-use candle_core::Tensor;
+use candle_core::{D, Tensor};
 
 use super::{Place, place, samples_rows_channels};
 use crate::cpu::{self, Real};
@@ -30,6 +30,10 @@ impl Op for ConcatChannels {
         let output = match place(NAME, inputs)? {
             Place::CpuF32 => forward::<f32>(inputs),
             Place::CpuF64 => forward::<f64>(inputs),
+            Place::Composed => {
+                leading(inputs)?;
+                Ok(Tensor::cat(inputs, D::Minus1)?)
+            }
         }?;
         Ok((output, Vec::new()))
     }
@@ -44,6 +48,10 @@ impl Op for ConcatChannels {
                 (false, _) => None,
                 (true, Place::CpuF32) => Some(part::<f32>(grad, start, dims)?),
                 (true, Place::CpuF64) => Some(part::<f64>(grad, start, dims)?),
+                (true, Place::Composed) => {
+                    let channels = dims.last().copied().unwrap_or(0);
+                    Some(grad.narrow(D::Minus1, start, channels)?.contiguous()?)
+                }
             });
             start += dims.last().copied().unwrap_or(0);
         }
@@ -67,18 +75,27 @@ impl Op for ConcatChannels {
     }
 }
 
-#[expect(unsafe_code, reason = "the output is not cleared before it is written")]
-fn forward<T: Real>(inputs: &[&Tensor]) -> Result<Tensor> {
-    let (b, n, _) = samples_rows_channels(NAME, "first input", inputs[0])?;
-    let leading = &inputs[0].dims()[..inputs[0].rank() - 1];
-    let mut contiguous = Vec::with_capacity(inputs.len());
+/// All dimensions but the last, which all inputs share.
+fn leading<'a>(inputs: &[&'a Tensor]) -> Result<&'a [usize]> {
+    let leading = match inputs[0].dims() {
+        [leading @ .., _] => leading,
+        got => return Err(Error::shape(NAME, "first input", "[.., C]", got)),
+    };
     for input in inputs {
         if input.rank() != leading.len() + 1 || &input.dims()[..leading.len()] != leading {
             let expected = format!("{leading:?} and a number of channels");
             return Err(Error::shape(NAME, "an input", expected, input.dims()));
         }
-        contiguous.push(input.contiguous()?);
     }
+    Ok(leading)
+}
+
+#[expect(unsafe_code, reason = "the output is not cleared before it is written")]
+fn forward<T: Real>(inputs: &[&Tensor]) -> Result<Tensor> {
+    let (b, n, _) = samples_rows_channels(NAME, "first input", inputs[0])?;
+    let leading = leading(inputs)?;
+    let contiguous =
+        inputs.iter().map(|input| input.contiguous()).collect::<candle_core::Result<Vec<_>>>()?;
     let elements = contiguous.iter().map(cpu::read::<T>).collect::<Result<Vec<_>>>()?;
     let sources: Vec<(&[T], usize)> = elements
         .iter()

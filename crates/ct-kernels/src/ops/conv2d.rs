@@ -5,7 +5,7 @@ use candle_core::Tensor;
 use super::linear::{push_forward, sum_rows};
 use super::{Place, check_dims, place, sum_of};
 use crate::cpu::conv::{self, Addends, ConvShape};
-use crate::{Context, Error, Keeps, Op, Result, Value, apply, cpu, reference};
+use crate::{Context, Error, Keeps, Op, Result, Value, apply, composed, cpu, reference};
 
 const NAME: &str = "conv2d";
 
@@ -133,6 +133,7 @@ impl Convolution {
                 let y = reference::conv2d_forward::<f64>(&shape, x, w, bias)?;
                 sum_of(NAME, vec![residual.cloned(), Some(y)])
             }
+            Place::Composed => composed::convolution::forward(&shape, x, w, bias, residual),
         }
     }
 }
@@ -155,6 +156,7 @@ impl Op for Convolution {
         let mut grads = Vec::from(match place(NAME, &[x, grad])? {
             Place::CpuF32 => backward_f32(&shape, x, w, grad, needs),
             Place::CpuF64 => backward_f64(&shape, x, w, grad, needs),
+            Place::Composed => composed::convolution::backward(&shape, x, w, grad, needs),
         }?);
         grads.truncate(ctx.num_inputs());
         if self.has_residual {

@@ -8,7 +8,7 @@ use candle_core::Tensor;
 
 use super::{Place, place, sum_of};
 use crate::cpu::{self, Real};
-use crate::{Context, Keeps, Op, Result, Value, apply};
+use crate::{Context, Keeps, Op, Result, Value, apply, composed};
 
 /// x Phi(x), element by element.
 ///
@@ -86,6 +86,10 @@ impl Op for Curve {
         let output = match place(self.name(), inputs)? {
             Place::CpuF32 => forward::<f32>(*self, inputs[0]),
             Place::CpuF64 => forward::<f64>(*self, inputs[0]),
+            Place::Composed => match self {
+                Self::Gelu => composed::curve::gelu(inputs[0]),
+                Self::Mish => composed::curve::mish(inputs[0]),
+            },
         }?;
         Ok((output, Vec::new()))
     }
@@ -118,6 +122,10 @@ fn times_slope(curve: Curve, x: &Tensor, v: &Tensor) -> Result<Tensor> {
     match place(curve.name(), &[x, v])? {
         Place::CpuF32 => times_slope_cpu::<f32>(curve, x, v),
         Place::CpuF64 => times_slope_cpu::<f64>(curve, x, v),
+        Place::Composed => match curve {
+            Curve::Gelu => composed::curve::gelu_slope(x, v),
+            Curve::Mish => composed::curve::mish_slope(x, v),
+        },
     }
 }
 

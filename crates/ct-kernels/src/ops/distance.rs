@@ -1,12 +1,12 @@
 //! Distances between a prediction and a target, as losses.
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use rayon::prelude::*;
 
 use super::{Place, check_dims, place};
 use crate::cpu::simd::vectorized;
 use crate::cpu::{self, Real};
-use crate::{Context, Error, Keeps, Op, Result, Value, apply};
+use crate::{Context, Error, Keeps, Op, Result, Value, apply, composed};
 
 const NAME: &str = "distance";
 
@@ -50,16 +50,22 @@ pub fn distance(prediction: &Value, target: &Tensor, metric: Metric, weights: &[
 /// # Errors
 /// When shapes do not fit, or c is negative.
 pub fn distances(prediction: &Tensor, target: &Tensor, metric: Metric) -> Result<Vec<f64>> {
+    match check(prediction, target, metric)? {
+        Place::CpuF32 => distances_cpu::<f32>(prediction, target, metric),
+        Place::CpuF64 => distances_cpu::<f64>(prediction, target, metric),
+        Place::Composed => Ok(composed::distance::distances(prediction, target, metric)?.to_vec1()?),
+    }
+}
+
+/// Where the distances are computed, if they can be.
+fn check(prediction: &Tensor, target: &Tensor, metric: Metric) -> Result<Place> {
     check_dims(NAME, "target", target, prediction.dims())?;
     if let Metric::PseudoHuber { c } = metric
         && (c.is_nan() || c < 0.0)
     {
         return Err(Error::setting(NAME, format!("c must not be negative, got {c}")));
     }
-    match place(NAME, &[prediction, target])? {
-        Place::CpuF32 => distances_cpu::<f32>(prediction, target, metric),
-        Place::CpuF64 => distances_cpu::<f64>(prediction, target, metric),
-    }
+    place(NAME, &[prediction, target])
 }
 
 fn distances_cpu<T: Real>(prediction: &Tensor, target: &Tensor, metric: Metric) -> Result<Vec<f64>> {
@@ -111,11 +117,19 @@ struct Distance {
 }
 
 impl Distance {
-    /// d loss / d prediction, given the distances.
-    fn slope(&self, prediction: &Tensor, distances: &Tensor, grad: f64) -> Result<Tensor> {
+    /// d loss / d prediction, given the distances; times `grad`, a scalar, if there is one.
+    fn slope(&self, prediction: &Tensor, distances: &Tensor, grad: Option<&Tensor>) -> Result<Tensor> {
+        let on_host = || match grad {
+            Some(grad) => grad.to_dtype(DType::F64)?.to_scalar::<f64>(),
+            None => Ok(1.0),
+        };
         match place(NAME, &[prediction])? {
-            Place::CpuF32 => self.slope_cpu::<f32>(prediction, distances, grad),
-            Place::CpuF64 => self.slope_cpu::<f64>(prediction, distances, grad),
+            Place::CpuF32 => self.slope_cpu::<f32>(prediction, distances, on_host()?),
+            Place::CpuF64 => self.slope_cpu::<f64>(prediction, distances, on_host()?),
+            Place::Composed => {
+                let Self { target, metric, weights } = self;
+                composed::distance::slope(prediction, target, *metric, weights, distances, grad)
+            }
         }
     }
 
@@ -164,20 +178,24 @@ impl Op for Distance {
     }
 
     fn forward(&self, inputs: &[&Tensor]) -> Result<(Tensor, Vec<Tensor>)> {
+        let dtype = inputs[0].dtype();
+        if check(inputs[0], &self.target, self.metric)? == Place::Composed {
+            let distances = composed::distance::distances(inputs[0], &self.target, self.metric)?;
+            return Ok((composed::distance::mean(&distances, &self.weights, dtype)?, vec![distances]));
+        }
         let distances = distances(inputs[0], &self.target, self.metric)?;
         let total: f64 = distances.iter().zip(&self.weights).map(|(d, weight)| d * weight).sum();
         let mean = total / distances.len() as f64;
-        let loss = Tensor::new(mean, &Device::Cpu)?.to_dtype(inputs[0].dtype())?;
+        let loss = Tensor::new(mean, &Device::Cpu)?.to_dtype(dtype)?;
         Ok((loss, vec![Tensor::new(distances, &Device::Cpu)?]))
     }
 
     fn backward(&self, ctx: &Context<'_>, grad: &Tensor) -> Result<Vec<Option<Tensor>>> {
-        let grad = grad.to_dtype(candle_core::DType::F64)?.to_scalar::<f64>()?;
-        Ok(vec![Some(self.slope(ctx.input(0)?, ctx.saved(0)?, grad)?)])
+        Ok(vec![Some(self.slope(ctx.input(0)?, ctx.saved(0)?, Some(grad))?)])
     }
 
     fn jvp(&self, ctx: &Context<'_>, tangents: &[Option<&Tensor>]) -> Result<Tensor> {
-        let slope = self.slope(ctx.input(0)?, ctx.saved(0)?, 1.0)?;
+        let slope = self.slope(ctx.input(0)?, ctx.saved(0)?, None)?;
         let tangents = tangents.iter().map(|tangent| tangent.cloned()).collect();
         let tangent = super::sum_of(NAME, tangents)?;
         let along = super::mul(&Value::from(slope), &Value::from(tangent))?;

@@ -16,11 +16,11 @@ const NAME: &str = "embedding";
 /// # Errors
 /// When the table has not two dimensions, or an id is out of range.
 pub fn embedding(table: &Value, ids: &[u32]) -> Result<Value> {
-    apply(Embedding { ids: ids.iter().map(|&id| id as usize).collect() }, &[table])
+    apply(Embedding { ids: ids.to_vec() }, &[table])
 }
 
 struct Embedding {
-    ids: Vec<usize>,
+    ids: Vec<u32>,
 }
 
 impl Op for Embedding {
@@ -32,6 +32,7 @@ impl Op for Embedding {
         let output = match place(NAME, inputs)? {
             Place::CpuF32 => self.gather::<f32>(inputs[0]),
             Place::CpuF64 => self.gather::<f64>(inputs[0]),
+            Place::Composed => self.gather_composed(inputs[0]),
         }?;
         Ok((output, Vec::new()))
     }
@@ -40,6 +41,7 @@ impl Op for Embedding {
         Ok(vec![Some(match place(NAME, &[grad])? {
             Place::CpuF32 => self.scatter::<f32>(grad, ctx.input_dims(0)),
             Place::CpuF64 => self.scatter::<f64>(grad, ctx.input_dims(0)),
+            Place::Composed => self.scatter_composed(grad, ctx.input_dims(0)),
         }?)])
     }
 
@@ -55,19 +57,35 @@ impl Op for Embedding {
 
 impl Embedding {
     fn gather<T: Real>(&self, table: &Tensor) -> Result<Tensor> {
-        let Ok((k, d)) = table.dims2() else {
-            return Err(Error::shape(NAME, "table", "[K, D]", table.dims()));
-        };
-        if let Some(id) = self.ids.iter().find(|&&id| id >= k) {
-            return Err(Error::setting(NAME, format!("id {id} in a table of {k} rows")));
-        }
+        let d = self.check(table)?;
         let contiguous = table.contiguous()?;
         let rows = cpu::read::<T>(&contiguous)?;
         let mut out = Vec::with_capacity(self.ids.len() * d);
         for &id in &self.ids {
-            out.extend_from_slice(&rows[id * d..][..d]);
+            out.extend_from_slice(&rows[id as usize * d..][..d]);
         }
         cpu::tensor(out, &[self.ids.len(), d])
+    }
+
+    /// The columns of a table that has all of the rows.
+    fn check(&self, table: &Tensor) -> Result<usize> {
+        let Ok((k, d)) = table.dims2() else {
+            return Err(Error::shape(NAME, "table", "[K, D]", table.dims()));
+        };
+        match self.ids.iter().find(|&&id| id as usize >= k) {
+            Some(id) => Err(Error::setting(NAME, format!("id {id} in a table of {k} rows"))),
+            None => Ok(d),
+        }
+    }
+
+    fn gather_composed(&self, table: &Tensor) -> Result<Tensor> {
+        self.check(table)?;
+        Ok(table.contiguous()?.index_select(&Tensor::new(&*self.ids, table.device())?, 0)?)
+    }
+
+    fn scatter_composed(&self, grad: &Tensor, dims: &[usize]) -> Result<Tensor> {
+        let ids = Tensor::new(&*self.ids, grad.device())?;
+        Ok(Tensor::zeros(dims, grad.dtype(), grad.device())?.index_add(&ids, &grad.contiguous()?, 0)?)
     }
 
     fn scatter<T: Real>(&self, grad: &Tensor, dims: &[usize]) -> Result<Tensor> {
@@ -76,7 +94,7 @@ impl Embedding {
         let grad = cpu::read::<T>(&contiguous)?;
         let mut table = vec![T::ZERO; dims.iter().product()];
         for (&id, grad) in self.ids.iter().zip(grad.chunks_exact(d.max(1))) {
-            for (sum, &grad) in table[id * d..][..d].iter_mut().zip(grad) {
+            for (sum, &grad) in table[id as usize * d..][..d].iter_mut().zip(grad) {
                 *sum += grad;
             }
         }

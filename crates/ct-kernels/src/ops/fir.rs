@@ -11,7 +11,7 @@ use candle_core::Tensor;
 
 use super::{Place, image_dims, place, sum_of};
 use crate::cpu::{self, Real};
-use crate::{Context, Error, Keeps, Op, Result, Value, apply};
+use crate::{Context, Error, Keeps, Op, Result, Value, apply, composed};
 
 /// Half as many pixels each way; an odd last row or column is seen by the filter alone.
 ///
@@ -118,6 +118,7 @@ fn filter(op: &'static str, x: &Tensor, rows: &Taps, columns: &Taps) -> Result<T
     match place(op, &[x])? {
         Place::CpuF32 => filter_cpu::<f32>(op, x, rows, columns),
         Place::CpuF64 => filter_cpu::<f64>(op, x, rows, columns),
+        Place::Composed => composed::resample::filter(x, rows, columns),
     }
 }
 

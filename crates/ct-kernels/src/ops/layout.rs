@@ -91,6 +91,10 @@ impl Permute {
         match place {
             Place::CpuF32 => transpose::<f32>(&x, rows, columns, &dims),
             Place::CpuF64 => transpose::<f64>(&x, rows, columns, &dims),
+            Place::Composed => match self {
+                Self::ToChannelsLast => Ok(x.permute((0, 2, 3, 1))?.contiguous()?),
+                Self::ToChannelsFirst => Ok(x.permute((0, 3, 1, 2))?.contiguous()?),
+            },
         }
     }
 }

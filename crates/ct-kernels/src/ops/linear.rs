@@ -5,7 +5,7 @@ use candle_core::Tensor;
 use super::{Place, check_dims, place, sum_of};
 use crate::cpu::conv::{self, Addends};
 use crate::cpu::{self, Real};
-use crate::{Context, Error, Keeps, Op, Result, Value, apply};
+use crate::{Context, Error, Keeps, Op, Result, Value, apply, composed};
 
 const NAME: &str = "linear";
 
@@ -65,6 +65,7 @@ impl Op for Linear {
                 let by_x = by_x.map(|by_x| sum_of(NAME, vec![so_far, Some(by_x)])).transpose()?;
                 [by_x, by_w, by_b]
             }
+            Place::Composed => composed::linear::backward(&rows, w, &grad_rows, so_far, needs)?,
         };
         let by_x = by_x.map(|by_x| by_x.reshape(x.dims())).transpose()?;
         let mut grads = vec![by_x, by_w, by_b];
@@ -113,6 +114,7 @@ fn run(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, residual: Option<&Tensor>)
             let y = forward_f64(&x, w, bias)?.reshape(dims)?;
             sum_of(NAME, vec![residual.cloned(), Some(y)])
         }
+        Place::Composed => Ok(composed::linear::forward(&x, w, bias, residual)?.reshape(dims)?),
     }
 }
 
@@ -208,6 +210,7 @@ pub(crate) fn add_bias(y: &Tensor, b: &Tensor) -> Result<Tensor> {
     match place(NAME, &[y, b])? {
         Place::CpuF32 => add_bias_cpu::<f32>(y, b),
         Place::CpuF64 => add_bias_cpu::<f64>(y, b),
+        Place::Composed => Ok(y.broadcast_add(b)?),
     }
 }
 
@@ -238,6 +241,7 @@ pub(super) fn sum_rows(x: &Tensor) -> Result<Tensor> {
     match place(NAME, &[x])? {
         Place::CpuF32 => sum_rows_cpu::<f32>(x),
         Place::CpuF64 => sum_rows_cpu::<f64>(x),
+        Place::Composed => composed::sum_rows(x),
     }
 }
 

@@ -3,8 +3,9 @@
 use candle_core::Tensor;
 
 use super::{Place, check_dims, image_dims, place, sum_of};
+use crate::cpu::conv::ConvShape;
 use crate::cpu::{self, Real};
-use crate::{Context, Error, Keeps, Op, Result, Value, apply};
+use crate::{Context, Error, Keeps, Op, Result, Value, apply, composed};
 
 const NAME: &str = "max_pool2d";
 
@@ -62,6 +63,19 @@ impl Windows {
         [self.batch, self.out_height, self.out_width, self.channels]
     }
 
+    fn composed(&self) -> ConvShape {
+        ConvShape {
+            batch: self.batch,
+            height: self.height,
+            width: self.width,
+            c_in: self.channels,
+            c_out: self.channels,
+            kernel: [self.kernel; 2],
+            stride: self.stride,
+            padding: [0; 4],
+        }
+    }
+
     fn image_len(&self) -> usize {
         self.height * self.width * self.channels
     }
@@ -109,6 +123,7 @@ impl Op for MaxPool {
         let output = match place(NAME, inputs)? {
             Place::CpuF32 => forward::<f32>(&windows, inputs[0]),
             Place::CpuF64 => forward::<f64>(&windows, inputs[0]),
+            Place::Composed => composed::pool::forward(&windows.composed(), inputs[0]),
         }?;
         Ok((output, Vec::new()))
     }
@@ -120,6 +135,7 @@ impl Op for MaxPool {
         Ok(vec![Some(match place(NAME, &[x, grad])? {
             Place::CpuF32 => backward::<f32>(&windows, x, grad),
             Place::CpuF64 => backward::<f64>(&windows, x, grad),
+            Place::Composed => composed::pool::backward(&windows.composed(), x, grad),
         }?)])
     }
 
@@ -130,6 +146,7 @@ impl Op for MaxPool {
         match place(NAME, &[x, &tangent])? {
             Place::CpuF32 => jvp::<f32>(&windows, x, &tangent),
             Place::CpuF64 => jvp::<f64>(&windows, x, &tangent),
+            Place::Composed => composed::pool::jvp(&windows.composed(), x, &tangent),
         }
     }
 

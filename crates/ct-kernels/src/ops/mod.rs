@@ -3,6 +3,7 @@
 mod add_channels;
 mod arithmetic;
 mod attention;
+mod cast;
 mod concat;
 mod conv2d;
 mod curve;
@@ -26,6 +27,7 @@ mod timestep;
 pub use add_channels::add_channels;
 pub use arithmetic::{add, dropout, mul, scale, scale_samples};
 pub use attention::attention;
+pub use cast::cast;
 pub use concat::concat_channels;
 pub use conv2d::{Conv2d, Padding, conv2d, conv2d_residual};
 pub use curve::{gelu, mish};
@@ -49,8 +51,9 @@ pub use timestep::{FourierEmbedding, PositionalEmbedding, fourier_embedding, pos
 pub(crate) use arithmetic::sum;
 pub(crate) use linear::add_bias;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Tensor};
 
+use crate::cpu::simd::dispatch::choice;
 use crate::{Error, Result};
 
 /// Where, and in which precision, an operation runs.
@@ -58,6 +61,8 @@ use crate::{Error, Result};
 pub(crate) enum Place {
     CpuF32,
     CpuF64,
+    /// Any device and floating-point type: by [`composed`](crate::composed) operations.
+    Composed,
 }
 
 /// The place that all `tensors` share.
@@ -66,10 +71,11 @@ pub(crate) fn place(op: &'static str, tensors: &[&Tensor]) -> Result<Place> {
         return Err(Error::setting(op, "needs at least one input"));
     };
     for tensor in tensors {
-        match tensor.device() {
-            Device::Cpu => {}
-            Device::Cuda(_) => return Err(Error::Device { op, device: "CUDA" }),
-            Device::Metal(_) => return Err(Error::Device { op, device: "Metal" }),
+        if tensor.device().is_metal() {
+            return Err(Error::Device { op, device: "Metal" });
+        }
+        if !tensor.device().same_device(first.device()) {
+            return Err(Error::MixedDevices { op });
         }
         if tensor.dtype() != first.dtype() {
             let expected = first.dtype().as_str();
@@ -77,10 +83,16 @@ pub(crate) fn place(op: &'static str, tensors: &[&Tensor]) -> Result<Place> {
         }
     }
     match first.dtype() {
-        DType::F32 => Ok(Place::CpuF32),
-        DType::F64 => Ok(Place::CpuF64),
-        got => Err(Error::DType { op, expected: "f32 or f64", got }),
+        DType::F32 if !is_composed(first) => Ok(Place::CpuF32),
+        DType::F64 if !is_composed(first) => Ok(Place::CpuF64),
+        DType::F32 | DType::F64 | DType::BF16 | DType::F16 => Ok(Place::Composed),
+        got => Err(Error::DType { op, expected: "f32, f64, bf16 or f16", got }),
     }
+}
+
+/// Whether there are no kernels of ours for the device of a tensor, or none are wanted.
+pub(crate) fn is_composed(tensor: &Tensor) -> bool {
+    !tensor.device().is_cpu() || choice().composed
 }
 
 /// Fails unless the tensor has exactly these dimensions.

@@ -9,7 +9,7 @@ use candle_core::Tensor;
 
 use super::{Place, check_dims, place, samples_rows_channels, sum_of};
 use crate::cpu::{self, BLOCK, Real};
-use crate::{Context, Error, Keeps, Op, Result, Value, apply};
+use crate::{Context, Error, Keeps, Op, Result, Value, apply, composed};
 
 const NAME: &str = "normalize_channels";
 
@@ -52,6 +52,7 @@ impl Op for Normalize {
         let output = match place(NAME, &[inputs[0], &self.gain])? {
             Place::CpuF32 => self.forward_cpu::<f32>(inputs[0], channels),
             Place::CpuF64 => self.forward_cpu::<f64>(inputs[0], channels),
+            Place::Composed => composed::normalize::channels(inputs[0], &self.gain, self.eps),
         }?;
         Ok((output, Vec::new()))
     }
@@ -98,6 +99,9 @@ impl Normalize {
         match place(NAME, &[x, v])? {
             Place::CpuF32 => self.derivative_cpu::<f32>(x, v, channels, mode),
             Place::CpuF64 => self.derivative_cpu::<f64>(x, v, channels, mode),
+            Place::Composed => {
+                composed::normalize::channels_slope(x, &self.gain, self.eps, v, mode == Mode::Backward)
+            }
         }
     }
 

@@ -9,7 +9,7 @@ use candle_core::Tensor;
 
 use super::{Place, place, sum_of};
 use crate::cpu::{self, Real};
-use crate::{Context, Error, Keeps, Op, Result, Value, apply};
+use crate::{Context, Error, Keeps, Op, Result, Value, apply, composed};
 
 const NAME: &str = "pixel_norm";
 
@@ -42,6 +42,10 @@ impl Op for PixelNorm {
         let output = match place(NAME, inputs)? {
             Place::CpuF32 => self.forward_cpu::<f32>(inputs[0]),
             Place::CpuF64 => self.forward_cpu::<f64>(inputs[0]),
+            Place::Composed => {
+                channels(inputs[0])?;
+                composed::normalize::pixels(inputs[0], self.eps)
+            }
         }?;
         Ok((output, Vec::new()))
     }
@@ -78,6 +82,7 @@ impl PixelNorm {
         match place(NAME, &[x, v])? {
             Place::CpuF32 => self.times_slope_cpu::<f32>(x, v),
             Place::CpuF64 => self.times_slope_cpu::<f64>(x, v),
+            Place::Composed => composed::normalize::pixels_slope(x, self.eps, v),
         }
     }
 

@@ -1,10 +1,10 @@
 //! Sums and means of everything.
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 
 use super::{Place, place, sum_of};
 use crate::cpu::{self, Real};
-use crate::{Context, Keeps, Op, Result, Value, apply};
+use crate::{Context, Keeps, Op, Result, Value, apply, composed};
 
 /// The sum of all elements, a scalar, added up in f64.
 ///
@@ -38,6 +38,10 @@ impl Reduce {
         let total = match place {
             Place::CpuF32 => total::<f32>(&x),
             Place::CpuF64 => total::<f64>(&x),
+            Place::Composed => {
+                let total = composed::total(&x.to_dtype(DType::F64)?)?;
+                return Ok((total * self.factor(x.elem_count()))?.to_dtype(x.dtype())?);
+            }
         }?;
         Ok(Tensor::new(total * self.factor(x.elem_count()), &Device::Cpu)?.to_dtype(x.dtype())?)
     }

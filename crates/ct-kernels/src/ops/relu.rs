@@ -4,7 +4,7 @@ use candle_core::Tensor;
 
 use super::{Place, place, sum_of};
 use crate::cpu::{self, Real};
-use crate::{Context, Keeps, Op, Result, Value, apply};
+use crate::{Context, Keeps, Op, Result, Value, apply, composed};
 
 const NAME: &str = "relu";
 
@@ -27,6 +27,7 @@ impl Op for Relu {
         let output = match place(NAME, inputs)? {
             Place::CpuF32 => forward::<f32>(inputs[0]),
             Place::CpuF64 => forward::<f64>(inputs[0]),
+            Place::Composed => composed::elementwise::relu(inputs[0]),
         }?;
         Ok((output, Vec::new()))
     }
@@ -60,6 +61,7 @@ fn where_positive(y: &Tensor, v: &Tensor) -> Result<Tensor> {
     match place(NAME, &[y, v])? {
         Place::CpuF32 => where_positive_cpu::<f32>(y, v),
         Place::CpuF64 => where_positive_cpu::<f64>(y, v),
+        Place::Composed => composed::elementwise::where_positive(y, v),
     }
 }
 

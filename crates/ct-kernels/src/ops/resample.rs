@@ -4,7 +4,7 @@ use candle_core::Tensor;
 
 use super::{Place, image_dims, place, sum_of};
 use crate::cpu::{self, Real};
-use crate::{Context, Error, Keeps, Op, Result, Value, apply};
+use crate::{Context, Error, Keeps, Op, Result, Value, apply, composed};
 
 /// Every pixel becomes a square of four.
 ///
@@ -85,6 +85,7 @@ fn spread(op: &'static str, x: &Tensor, height: usize, width: usize, factor: f64
     match place(op, &[x])? {
         Place::CpuF32 => spread_cpu::<f32>(op, x, height, width, factor),
         Place::CpuF64 => spread_cpu::<f64>(op, x, height, width, factor),
+        Place::Composed => composed::resample::spread(x, height, width, factor),
     }
 }
 
@@ -124,18 +125,20 @@ fn spread_cpu<T: Real>(
 
 /// The sum of each square of four pixels, times `factor`.
 fn gather(op: &'static str, x: &Tensor, factor: f64) -> Result<Tensor> {
+    let (_, height, width, _) = image_dims(op, "x", x, "[B, H, W, C]")?;
+    if height < 2 || width < 2 {
+        return Err(Error::shape(op, "x", "[B, H, W, C] with H, W >= 2", x.dims()));
+    }
     match place(op, &[x])? {
         Place::CpuF32 => gather_cpu::<f32>(op, x, factor),
         Place::CpuF64 => gather_cpu::<f64>(op, x, factor),
+        Place::Composed => composed::resample::gather(x, factor),
     }
 }
 
 fn gather_cpu<T: Real>(op: &'static str, x: &Tensor, factor: f64) -> Result<Tensor> {
     let (b, height, width, c) = image_dims(op, "x", x, "[B, H, W, C]")?;
     let (h, w) = (height / 2, width / 2);
-    if h == 0 || w == 0 {
-        return Err(Error::shape(op, "x", "[B, H, W, C] with H, W >= 2", x.dims()));
-    }
     let contiguous = x.contiguous()?;
     let elements = cpu::read::<T>(&contiguous)?;
     let elements: &[T] = &elements;

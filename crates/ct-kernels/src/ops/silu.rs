@@ -4,7 +4,7 @@ use candle_core::Tensor;
 
 use super::{Place, place};
 use crate::cpu::{self, Real};
-use crate::{Context, Keeps, Op, Result, Value, apply};
+use crate::{Context, Keeps, Op, Result, Value, apply, composed};
 
 /// x / (1 + e^-x), element by element.
 ///
@@ -26,6 +26,7 @@ impl Op for Silu {
         let output = match place("silu", inputs)? {
             Place::CpuF32 => forward::<f32>(x),
             Place::CpuF64 => forward::<f64>(x),
+            Place::Composed => composed::elementwise::silu(x),
         }?;
         Ok((output, Vec::new()))
     }
@@ -58,6 +59,7 @@ fn times_slope(x: &Tensor, v: &Tensor) -> Result<Tensor> {
     match place("silu", &[x, v])? {
         Place::CpuF32 => times_slope_cpu::<f32>(x, v),
         Place::CpuF64 => times_slope_cpu::<f64>(x, v),
+        Place::Composed => composed::elementwise::silu_slope(x, v),
     }
 }
 

@@ -1,10 +1,10 @@
 //! Noise levels as vectors that a network can read.
 
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 
 use super::{Place, place};
 use crate::cpu::{self, Real};
-use crate::{Context, Error, Keeps, Op, Result, Value, apply};
+use crate::{Context, Error, Keeps, Op, Result, Value, apply, composed};
 
 /// Sines and cosines of a time at geometrically spaced frequencies
 /// (Vaswani et al., "Attention Is All You Need", section 3.5; Ho et al., "Denoising Diffusion
@@ -77,7 +77,7 @@ pub fn fourier_embedding(t: &Value, weight: &Tensor, config: &FourierEmbedding) 
     let Ok(half) = weight.dims1() else {
         return Err(Error::shape("fourier_embedding", "weight", "[D / 2]", weight.dims()));
     };
-    let weight = weight.to_dtype(candle_core::DType::F64)?.to_vec1::<f64>()?;
+    let weight = weight.to_dtype(DType::F64)?.contiguous()?;
     apply(
         Sinusoid {
             name: "fourier_embedding",
@@ -91,14 +91,18 @@ pub fn fourier_embedding(t: &Value, weight: &Tensor, config: &FourierEmbedding) 
 }
 
 enum Frequencies {
-    Geometric { half: usize, config: PositionalEmbedding },
-    Given(Vec<f64>),
+    Geometric {
+        half: usize,
+        config: PositionalEmbedding,
+    },
+    /// In f64.
+    Given(Tensor),
 }
 
 impl Frequencies {
     /// How fast each angle grows, rounded to `T` at each step that diffusers takes.
-    fn speeds<T: Real>(&self) -> Vec<T> {
-        match self {
+    fn speeds<T: Real>(&self) -> Result<Vec<T>> {
+        Ok(match self {
             Self::Geometric { half, config } => (0..*half)
                 .map(|i| {
                     let numerator = T::from_f64(-config.max_period.ln()) * T::from_f64(i as f64);
@@ -106,8 +110,20 @@ impl Frequencies {
                     T::from_f64((numerator / denominator).to_f64().exp())
                 })
                 .collect(),
-            Self::Given(weight) => weight.iter().map(|&w| T::from_f64(w)).collect(),
-        }
+            Self::Given(weight) => cpu::read::<f64>(weight)?.iter().map(|&w| T::from_f64(w)).collect(),
+        })
+    }
+
+    /// The speeds beside `t`.
+    fn speeds_composed(&self, t: &Tensor) -> Result<Tensor> {
+        let dtype = composed::wide_dtype(t.dtype());
+        let speeds: Vec<f64> = match self {
+            Self::Given(weight) => return Ok(weight.to_dtype(dtype)?),
+            Self::Geometric { .. } if dtype == DType::F64 => self.speeds::<f64>()?,
+            Self::Geometric { .. } => self.speeds::<f32>()?.into_iter().map(f64::from).collect(),
+        };
+        let count = speeds.len();
+        composed::upload(speeds, count, dtype, t)
     }
 
     /// The angle at time `t`.
@@ -160,11 +176,22 @@ impl Sinusoid {
         }
     }
 
+    fn composed(&self, t: &Tensor) -> Result<composed::timestep::Sinusoid> {
+        t.dims1().map_err(|_| Error::shape(self.name, "t", "[B]", t.dims()))?;
+        Ok(composed::timestep::Sinusoid {
+            speeds: self.frequencies.speeds_composed(t)?,
+            in_turns: matches!(self.frequencies, Frequencies::Given(_)),
+            dim: self.dim,
+            cosines_first: self.cosines_first,
+            log: self.log,
+        })
+    }
+
     fn forward_cpu<T: Real>(&self, t: &Tensor) -> Result<Tensor> {
         let batch = t.dims1().map_err(|_| Error::shape(self.name, "t", "[B]", t.dims()))?;
         let contiguous = t.contiguous()?;
         let times = cpu::read::<T>(&contiguous)?;
-        let speeds = self.frequencies.speeds::<T>();
+        let speeds = self.frequencies.speeds::<T>()?;
         let mut out = vec![T::ZERO; batch * self.dim];
         for (&t, out) in times.iter().zip(out.chunks_exact_mut(self.dim.max(1))) {
             self.visit(&speeds, t, |element| out[element.column] = T::from_f64(element.value));
@@ -175,7 +202,7 @@ impl Sinusoid {
     fn backward_cpu<T: Real>(&self, t: &Tensor, grad: &Tensor) -> Result<Tensor> {
         let (tc, gc) = (t.contiguous()?, grad.contiguous()?);
         let (times, grads) = (cpu::read::<T>(&tc)?, cpu::read::<T>(&gc)?);
-        let speeds = self.frequencies.speeds::<T>();
+        let speeds = self.frequencies.speeds::<T>()?;
         let out = times.iter().zip(grads.chunks_exact(self.dim.max(1))).map(|(&t, grads)| {
             let mut sum = 0.0;
             self.visit(&speeds, t, |element| sum += grads[element.column].to_f64() * element.slope);
@@ -187,7 +214,7 @@ impl Sinusoid {
     fn jvp_cpu<T: Real>(&self, t: &Tensor, tangent: &Tensor) -> Result<Tensor> {
         let (tc, vc) = (t.contiguous()?, tangent.contiguous()?);
         let (times, tangents) = (cpu::read::<T>(&tc)?, cpu::read::<T>(&vc)?);
-        let speeds = self.frequencies.speeds::<T>();
+        let speeds = self.frequencies.speeds::<T>()?;
         let mut out = vec![T::ZERO; times.len() * self.dim];
         let rows = out.chunks_exact_mut(self.dim.max(1));
         for ((&t, &tangent), out) in times.iter().zip(&*tangents).zip(rows) {
@@ -208,6 +235,7 @@ impl Op for Sinusoid {
         let output = match place(self.name, inputs)? {
             Place::CpuF32 => self.forward_cpu::<f32>(inputs[0]),
             Place::CpuF64 => self.forward_cpu::<f64>(inputs[0]),
+            Place::Composed => self.composed(inputs[0])?.forward(inputs[0]),
         }?;
         Ok((output, Vec::new()))
     }
@@ -217,6 +245,7 @@ impl Op for Sinusoid {
         Ok(vec![Some(match place(self.name, &[t, grad])? {
             Place::CpuF32 => self.backward_cpu::<f32>(t, grad),
             Place::CpuF64 => self.backward_cpu::<f64>(t, grad),
+            Place::Composed => self.composed(t)?.backward(t, grad),
         }?)])
     }
 
@@ -227,6 +256,7 @@ impl Op for Sinusoid {
         match place(self.name, &[t, &tangent])? {
             Place::CpuF32 => self.jvp_cpu::<f32>(t, &tangent),
             Place::CpuF64 => self.jvp_cpu::<f64>(t, &tangent),
+            Place::Composed => self.composed(t)?.jvp(t, &tangent),
         }
     }
 

@@ -3,8 +3,10 @@
 
 use candle_core::Tensor;
 
-use super::for_each_moment;
-use crate::{Error, Result};
+use super::{check_moments, for_each_moment};
+use crate::{Error, Result, composed};
+
+const NAME: &str = "adamw_step";
 
 /// The settings of one step of AdamW.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -39,7 +41,7 @@ impl Default for AdamWStep {
 /// When shapes, element types or layouts do not fit, tensors share memory, or the step is 0.
 pub fn adamw_step(param: &Tensor, m: &Tensor, v: &Tensor, grad: &Tensor, config: &AdamWStep) -> Result<()> {
     if config.step == 0 {
-        return Err(Error::setting("adamw_step", "steps are counted from 1, got 0"));
+        return Err(Error::setting(NAME, "steps are counted from 1, got 0"));
     }
     let step = config.step as f64;
     let keep = narrow(1.0 - config.lr * config.weight_decay);
@@ -48,8 +50,14 @@ pub fn adamw_step(param: &Tensor, m: &Tensor, v: &Tensor, grad: &Tensor, config:
     let step_size = narrow(config.lr / (1.0 - config.beta1.powf(step)));
     let correction = narrow((1.0 - config.beta2.powf(step)).sqrt());
     let eps = narrow(config.eps);
+    if check_moments(NAME, [param, m, v], grad)? {
+        let [rest1, beta2, rest2, keep, step_size, correction, eps] =
+            [rest1, beta2, rest2, keep, step_size, correction, eps].map(f64::from);
+        let step = composed::update::AdamW { rest1, beta2, rest2, keep, step_size, correction, eps };
+        return step.step(param, [m, v], grad).map_err(|error| error.during(NAME));
+    }
     for_each_moment(
-        "adamw_step",
+        NAME,
         [param, m, v],
         grad,
         #[inline(always)]

@@ -5,22 +5,38 @@ use rayon::prelude::*;
 
 use super::adamw::narrow;
 use super::check_distinct;
+use crate::composed::update::{assign, check};
 use crate::cpu::simd::vectorized;
 use crate::cpu::{self, BLOCK, Real};
-use crate::ops::check_dims;
-use crate::{Error, Result};
+use crate::ops::{check_dims, is_composed};
+use crate::{Error, Result, composed};
+
+/// Types that sums and copies in place take where they are composed.
+const ANY: &[DType] = &[DType::F32, DType::F64, DType::BF16, DType::F16];
 
 /// The sum of the squares of all elements of all tensors, in f64, in a fixed order.
+///
+/// On a GPU it is waited for once, after all tensors.
 ///
 /// # Shapes
 /// Contiguous f32 tensors of any shape.
 ///
 /// # Errors
-/// When a tensor is not contiguous, or not f32 on the CPU.
+/// When a tensor is not contiguous, or not f32.
 pub fn sum_of_squares<'a>(tensors: impl IntoIterator<Item = &'a Tensor>) -> Result<f64> {
     const LANES: usize = 8;
     let mut total = 0.0;
+    let mut elsewhere: Option<Tensor> = None;
     for tensor in tensors {
+        if is_composed(tensor) {
+            check("sum_of_squares", "a tensor", tensor, &[DType::F32])?;
+            let squares = composed::update::sum_of_squares(tensor)?;
+            elsewhere = Some(match elsewhere {
+                Some(sum) => (sum + squares)?,
+                None => squares,
+            });
+            continue;
+        }
         let elements = cpu::read::<f32>(tensor).map_err(|error| error.during("sum_of_squares"))?;
         let elements: &[f32] = &elements;
         total += cpu::sum_blocks(
@@ -39,15 +55,22 @@ pub fn sum_of_squares<'a>(tensors: impl IntoIterator<Item = &'a Tensor>) -> Resu
             },
         );
     }
-    Ok(total)
+    match elsewhere {
+        Some(sum) => Ok(total + sum.to_scalar::<f64>()?),
+        None => Ok(total),
+    }
 }
 
 /// x <- factor x.
 ///
 /// # Errors
-/// When the tensor is not contiguous, or not f32 on the CPU.
+/// When the tensor is not contiguous, or not f32.
 pub fn scale_in_place(x: &Tensor, factor: f64) -> Result<()> {
     let factor = narrow(factor);
+    if is_composed(x) {
+        check("scale_in_place", "x", x, &[DType::F32])?;
+        return assign(x, &(x * f64::from(factor))?);
+    }
     cpu::write::<f32, _>("scale_in_place", "x", x, |x| {
         x.par_chunks_mut(BLOCK).for_each(|x| {
             vectorized(
@@ -59,11 +82,15 @@ pub fn scale_in_place(x: &Tensor, factor: f64) -> Result<()> {
     })
 }
 
-/// x <- x + y; f64 as well as f32.
+/// x <- x + y; any floating-point type.
 ///
 /// # Errors
 /// When shapes, element types or layouts do not fit, or the tensors share memory.
 pub fn add_in_place(x: &Tensor, y: &Tensor) -> Result<()> {
+    if is_composed(x) || matches!(x.dtype(), DType::BF16 | DType::F16) {
+        check_pair("add_in_place", x, y)?;
+        return assign(x, &(x + y)?);
+    }
     match x.dtype() {
         DType::F64 => zip_in_place::<f64>(
             "add_in_place",
@@ -82,11 +109,15 @@ pub fn add_in_place(x: &Tensor, y: &Tensor) -> Result<()> {
     }
 }
 
-/// x <- y; f64 as well as f32.
+/// x <- y; any floating-point type.
 ///
 /// # Errors
 /// When shapes, element types or layouts do not fit, or the tensors share memory.
 pub fn copy_in_place(x: &Tensor, y: &Tensor) -> Result<()> {
+    if is_composed(x) || matches!(x.dtype(), DType::BF16 | DType::F16) {
+        check_pair("copy_in_place", x, y)?;
+        return assign(x, y);
+    }
     match x.dtype() {
         DType::F64 => zip_in_place::<f64>(
             "copy_in_place",
@@ -102,6 +133,19 @@ pub fn copy_in_place(x: &Tensor, y: &Tensor) -> Result<()> {
             #[inline(always)]
             |x, y| *x = y,
         ),
+    }
+}
+
+/// Fails unless y suits x: the same shape and type, memory of its own.
+fn check_pair(op: &'static str, x: &Tensor, y: &Tensor) -> Result<()> {
+    check_dims(op, "y", y, x.dims())?;
+    check_distinct(op, &[x], &[y])?;
+    check(op, "x", x, ANY)?;
+    check(op, "y", y, ANY)?;
+    if y.dtype() == x.dtype() {
+        Ok(())
+    } else {
+        Err(Error::DType { op, expected: x.dtype().as_str(), got: y.dtype() })
     }
 }
 

@@ -1,14 +1,14 @@
 //! The exponential moving average of parameters.
 
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 use rayon::prelude::*;
 
 use super::adamw::narrow;
 use super::check_distinct;
-use crate::Result;
 use crate::cpu::simd::vectorized;
 use crate::cpu::{self, BLOCK};
-use crate::ops::check_dims;
+use crate::ops::{check_dims, is_composed};
+use crate::{Result, composed};
 
 const NAME: &str = "ema_update";
 
@@ -26,6 +26,11 @@ const NAME: &str = "ema_update";
 pub fn ema_update(avg: &Tensor, param: &Tensor, beta: f64) -> Result<()> {
     check_dims(NAME, "param", param, avg.dims())?;
     check_distinct(NAME, &[avg], &[param])?;
+    if is_composed(avg) {
+        composed::update::check(NAME, "avg", avg, &[DType::F32])?;
+        composed::update::check(NAME, "param", param, &[DType::F32])?;
+        return composed::update::ema(avg, param, beta).map_err(|error| error.during(NAME));
+    }
     let param = cpu::read::<f32>(param)?;
     let param: &[f32] = &param;
     let (keep, step) = (narrow(beta), narrow(1.0 - beta));

@@ -4,8 +4,10 @@
 use candle_core::Tensor;
 
 use super::adamw::narrow;
-use super::for_each_moment;
-use crate::{Error, Result};
+use super::{check_moments, for_each_moment};
+use crate::{Error, Result, composed};
+
+const NAME: &str = "radam_step";
 
 /// The settings of one step of `RAdam`.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -54,7 +56,7 @@ impl RAdamStep {
 /// When shapes, element types or layouts do not fit, tensors share memory, or the step is 0.
 pub fn radam_step(param: &Tensor, m: &Tensor, v: &Tensor, grad: &Tensor, config: &RAdamStep) -> Result<()> {
     if config.step == 0 {
-        return Err(Error::setting("radam_step", "steps are counted from 1, got 0"));
+        return Err(Error::setting(NAME, "steps are counted from 1, got 0"));
     }
     let step = config.step as f64;
     let (beta2, rest1, rest2) =
@@ -64,8 +66,15 @@ pub fn radam_step(param: &Tensor, m: &Tensor, v: &Tensor, grad: &Tensor, config:
     let rectified =
         config.rectification().map(|factor| narrow(plain * factor * (1.0 - config.beta2.powf(step)).sqrt()));
     let plain = narrow(plain);
+    if check_moments(NAME, [param, m, v], grad)? {
+        let [rest1, beta2, rest2, decay, eps, plain] =
+            [rest1, beta2, rest2, decay, eps, plain].map(f64::from);
+        let rectified = rectified.map(f64::from);
+        let step = composed::update::RAdam { rest1, beta2, rest2, decay, eps, plain, rectified };
+        return step.step(param, [m, v], grad).map_err(|error| error.during(NAME));
+    }
     for_each_moment(
-        "radam_step",
+        NAME,
         [param, m, v],
         grad,
         #[inline(always)]

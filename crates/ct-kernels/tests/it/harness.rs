@@ -1,4 +1,9 @@
 //! What all tests of operations share.
+//!
+//! `CT_TEST_DEVICE=cuda` puts the inputs of all of them on the GPU, `CT_KERNELS=composed` runs on the CPU what would run there:
+//! the same inputs, the same tolerances. Where there is no GPU a test says so and is skipped.
+
+use std::sync::OnceLock;
 
 use candle_core::{DType, Device, Tensor};
 use ct_kernels::{Result, Tape, Value, mul, sum_all};
@@ -6,16 +11,38 @@ use ct_kernels::{Result, Tape, Value, mul, sum_all};
 /// An operation under test: values in, one value out.
 pub(crate) type Function<'a> = dyn Fn(&[Value]) -> Result<Value> + Sync + 'a;
 
-/// Runs a test on every device that the build knows; as yet, the CPU.
+/// Runs a test on the device that is asked for.
 macro_rules! test_device {
     ($name:ident, $function:ident) => {
         #[test]
         fn $name() {
-            $function(&candle_core::Device::Cpu);
+            if let Some(device) = crate::harness::device() {
+                $function(device);
+            }
         }
     };
 }
 pub(crate) use test_device;
+
+/// The device that tests run on; `None` where it is not there, after saying so.
+#[expect(clippy::print_stderr, reason = "what is said of a test that is skipped")]
+pub(crate) fn device() -> Option<&'static Device> {
+    static DEVICE: OnceLock<Option<Device>> = OnceLock::new();
+    let open = || {
+        let name = std::env::var("CT_TEST_DEVICE").unwrap_or_default();
+        assert!(
+            ["", "cpu", "cuda"].contains(&name.as_str()),
+            "CT_TEST_DEVICE={name}: possible are cpu and cuda"
+        );
+        // One stream for all threads, so that they see what another one made.
+        if name == "cuda" { Device::new_cuda_with_stream(0).ok() } else { Some(Device::Cpu) }
+    };
+    let device = DEVICE.get_or_init(open).as_ref();
+    if device.is_none() {
+        eprintln!("skipped: no CUDA device");
+    }
+    device
+}
 
 /// Numbers that look random, about between -1.7 and 1.7 with variance 1, the same in every run.
 pub(crate) fn noise(seed: u64, dims: &[usize], device: &Device) -> Tensor {

@@ -4,7 +4,9 @@
 #![expect(clippy::float_cmp, reason = "compared where bits must agree")]
 
 mod attention;
+mod cast;
 mod checkpoint;
+mod composed;
 mod convolution;
 mod elementwise;
 mod features;

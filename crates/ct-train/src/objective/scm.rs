@@ -15,7 +15,7 @@
 
 use std::sync::Arc;
 
-use candle_core::{D, Tensor};
+use candle_core::{D, DType, Tensor};
 use ct_kernels::Value;
 use ct_model::{NoiseRange, Weights};
 use ct_schedule::{Coefficients, Preconditioning, TrigFlow, TruncatedLognormal, tangent_warmup};
@@ -193,11 +193,17 @@ pub(super) fn normalized(g: &Tensor, norm: TangentNorm, c: f64) -> Result<Tensor
         TangentNorm::L2 => squares.sum(D::Minus1)?.sqrt()?,
         TangentNorm::Rms => squares.mean(D::Minus1)?.sqrt()?,
     };
-    let sizes: Vec<f64> = size.to_dtype(candle_core::DType::F64)?.to_vec1()?;
-    if let Some(size) = sizes.iter().find(|size| !size.is_finite()) {
-        return Err(Error::NonFiniteTangent { norm: *size });
+    let size = size.to_dtype(DType::F64)?;
+    // A GPU would have to be waited for; there the loss of the step tells.
+    if g.device().is_cpu()
+        && let Some(&norm) = size.to_vec1::<f64>()?.iter().find(|size| !size.is_finite())
+    {
+        return Err(Error::NonFiniteTangent { norm });
     }
-    scale_rows(g, &sizes.iter().map(|size| (size + c).recip()).collect::<Vec<_>>())
+    let mut column = vec![1; g.rank()];
+    column[0] = size.dim(0)?;
+    let factors = (size + c)?.recip()?.to_dtype(g.dtype())?.reshape(column)?;
+    Ok(g.broadcast_mul(&factors)?)
 }
 
 /// One number for each sample, as a tensor like `like`.

@@ -109,7 +109,7 @@ fn check(s: ConvShape) {
     let want = reference(&s, &x, &w, &bias, &dy);
     for isa in available() {
         for strict in [false, true] {
-            let choice = Choice { isa, strict };
+            let choice = Choice { isa, strict, composed: false };
             let got = run(choice, &s, &x, &w, &bias, &dy);
             let wino = !strict && winograd::applies(&s);
             let (most_rms, most) = if wino { (WINOGRAD_RMS, WINOGRAD_MAX) } else { (DIRECT_MAX, DIRECT_MAX) };

@@ -1,6 +1,7 @@
 //! Which instruction set runs, and which algorithm: decided once per process.
 //!
 //! `CT_KERNELS=portable|avx2|avx512` forces an instruction set; without it the widest one that the CPU has is taken.
+//! `CT_KERNELS=composed` takes no kernel of ours at all: every operation runs as it would on a GPU.
 //! `CT_KERNELS_STRICT=1` replaces Winograd by a direct product, whose rounding error is about three times smaller.
 
 #![expect(unsafe_code, reason = "hands jobs to code compiled for a CPU feature, after checking for it")]
@@ -91,7 +92,7 @@ impl Isa {
 /// Why the environment's choice of kernels was not followed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum KernelChoiceError {
-    /// `CT_KERNELS` holds a name that is none of portable, avx2, avx512.
+    /// `CT_KERNELS` holds a name that is none of portable, avx2, avx512, composed.
     Unknown(String),
     /// `CT_KERNELS` names an instruction set that this CPU lacks.
     Unavailable(Isa),
@@ -105,7 +106,7 @@ impl std::fmt::Display for KernelChoiceError {
             Self::Unknown(value) => {
                 write!(
                     f,
-                    "CT_KERNELS={value} is none of portable, avx2, avx512; unset it or choose one of them"
+                    "CT_KERNELS={value} is none of portable, avx2, avx512, composed; unset it or choose one of them"
                 )
             }
             Self::Unavailable(isa) => write!(
@@ -128,11 +129,14 @@ pub(crate) struct Choice {
     pub(crate) isa: Isa,
     /// Direct products in place of Winograd.
     pub(crate) strict: bool,
+    /// No kernels of ours, but compositions of candle's operations.
+    pub(crate) composed: bool,
 }
 
 /// What follows from the two environment variables, with the complaint if they ask for the impossible.
 fn choose(kernels: Option<&str>, strict: Option<&str>) -> (Choice, Result<(), KernelChoiceError>) {
-    let (isa, isa_result) = match kernels.filter(|name| !name.is_empty()) {
+    let composed = kernels == Some("composed");
+    let (isa, isa_result) = match kernels.filter(|name| !name.is_empty() && !composed) {
         None => (Isa::best(), Ok(())),
         Some(name) => match Isa::ALL.into_iter().find(|isa| isa.name() == name) {
             None => (Isa::best(), Err(KernelChoiceError::Unknown(name.to_owned()))),
@@ -145,7 +149,7 @@ fn choose(kernels: Option<&str>, strict: Option<&str>) -> (Choice, Result<(), Ke
         Some("1") => (true, Ok(())),
         Some(other) => (false, Err(KernelChoiceError::Strict(other.to_owned()))),
     };
-    (Choice { isa, strict }, isa_result.and(strict_result))
+    (Choice { isa, strict, composed }, isa_result.and(strict_result))
 }
 
 fn chosen() -> &'static (Choice, Result<(), KernelChoiceError>) {
@@ -182,6 +186,9 @@ mod tests {
         assert_eq!((choice.isa, choice.strict, result), (Isa::Portable, true, Ok(())));
         let (choice, result) = choose(None, None);
         assert_eq!((choice.isa, choice.strict, result), (Isa::best(), false, Ok(())));
+        assert!(!choice.composed);
+        let (choice, result) = choose(Some("composed"), None);
+        assert_eq!((choice.isa, choice.composed, result), (Isa::best(), true, Ok(())));
     }
 
     #[test]

@@ -15,7 +15,7 @@ use candle_core::Tensor;
 
 use super::{Place, check_dims, place};
 use crate::cpu::Real;
-use crate::{Context, Error, Keeps, Op, Result, Value, apply};
+use crate::{Context, Error, Keeps, Op, Result, Value, apply, composed};
 
 const NAME: &str = "attention";
 
@@ -76,6 +76,7 @@ impl Op for Attention {
                 None => generic::forward::<f32>(sizes, inputs),
             },
             Place::CpuF64 => generic::forward::<f64>(sizes, inputs),
+            Place::Composed => composed::attention::forward(sizes.composed(), inputs),
         }
     }
 
@@ -88,6 +89,7 @@ impl Op for Attention {
                 None => generic::backward::<f32>(sizes, &inputs, ctx.saved(0)?, grad),
             },
             Place::CpuF64 => generic::backward::<f64>(sizes, &inputs, ctx.saved(0)?, grad),
+            Place::Composed => composed::attention::backward(sizes.composed(), &inputs, ctx.saved(0)?, grad),
         }
     }
 
@@ -105,6 +107,7 @@ impl Op for Attention {
                 None => generic::jvp::<f32>(sizes, &inputs, ctx.saved(0)?, &tangents),
             },
             Place::CpuF64 => generic::jvp::<f64>(sizes, &inputs, ctx.saved(0)?, &tangents),
+            Place::Composed => composed::attention::jvp(sizes.composed(), &inputs, ctx.saved(0)?, &tangents),
         }
     }
 
@@ -116,6 +119,10 @@ impl Op for Attention {
 impl Sizes {
     fn dim(&self) -> usize {
         self.channels / self.heads
+    }
+
+    fn composed(self) -> composed::attention::Sizes {
+        composed::attention::Sizes::new([self.batch, self.queries, self.keys], self.heads, self.dim())
     }
 
     fn scale<T: Real>(&self) -> T {

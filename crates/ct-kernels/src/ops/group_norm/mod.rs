@@ -13,7 +13,7 @@ use candle_core::Tensor;
 
 use super::{Place, add_channels, check_dims, place, samples_rows_channels, sum};
 use crate::cpu::{self, Real};
-use crate::{Context, Error, Keeps, Op, Result, Value, apply};
+use crate::{Context, Error, Keeps, Op, Result, Value, apply, composed};
 
 const NAME: &str = "group_norm";
 
@@ -152,6 +152,29 @@ impl Norm {
         Ok(Sizes { batch, pixels, channels, groups })
     }
 
+    fn composed<'a>(&self, sizes: Sizes, inputs: &[&'a Tensor]) -> composed::group_norm::Norm<'a> {
+        let Sizes { batch, pixels, channels, groups } = sizes;
+        composed::group_norm::Norm {
+            batch,
+            pixels,
+            channels,
+            groups,
+            eps: self.config.eps,
+            has_silu: self.config.activation == Activation::Silu,
+            inputs: self.composed_inputs(inputs),
+        }
+    }
+
+    fn composed_inputs<'a>(&self, inputs: &[&'a Tensor]) -> composed::group_norm::Inputs<'a> {
+        composed::group_norm::Inputs {
+            x: inputs[0],
+            gamma: inputs[1],
+            beta: inputs[2],
+            modulation: (self.with == With::Modulation).then(|| (inputs[3], inputs[4])),
+            added: (self.with == With::Added).then(|| inputs[3]),
+        }
+    }
+
     /// The inputs, with t added to x where there is one.
     fn with_sum(&self, inputs: &[&Tensor]) -> Result<Vec<Tensor>> {
         let mut inputs: Vec<Tensor> = inputs.iter().map(|&input| input.clone()).collect();
@@ -184,6 +207,7 @@ impl Op for Norm {
                 with_slices(inputs, self.with, |s| fast::forward(&self.config, sizes, s, inputs[0]))
             }
             Place::CpuF64 => generic::forward::<f64>(&self.config, sizes, &self.with_sum(inputs)?),
+            Place::Composed => self.composed(sizes, inputs).forward(),
         }
     }
 
@@ -210,6 +234,10 @@ impl Op for Norm {
                 }
                 Ok(grads)
             }
+            Place::Composed => {
+                let saved = [ctx.saved(0)?, ctx.saved(1)?];
+                self.composed(sizes, &inputs).backward(saved, grad, ctx.sum_so_far())
+            }
         }
     }
 
@@ -231,6 +259,10 @@ impl Op for Norm {
             Place::CpuF64 => {
                 let (x, dot) = (self.with_sum(&inputs)?, self.with_sum(&tangents)?);
                 generic::jvp::<f64>(&self.config, sizes, &x, ctx.saved(0)?, &dot)
+            }
+            Place::Composed => {
+                let saved = [ctx.saved(0)?, ctx.saved(1)?];
+                self.composed(sizes, &inputs).jvp(saved, self.composed_inputs(&tangents))
             }
         }
     }

@@ -1,0 +1,105 @@
+"""Training steps and sampling of PyTorch on a GPU: eager f32, channels_last with bf16 autocast, torch.compile.
+
+Prints a line of JSON for each measurement: milliseconds of every timing, images per second of the median, peak memory.
+Run by `run.sh` of `cargo xtask pack`, beside `ct` on the same GPU; never run by tests.
+usage: cuda_steps.py [--batch N] [--runs N] [NETWORK ...]
+"""
+
+import argparse
+import json
+import statistics
+
+import torch
+
+import common
+from train_step import consistency
+
+WARMUP = 5
+
+
+def build(config, channels_last, compiled):
+    layout = "channels_last" if channels_last else "contiguous"
+    model = common.build(config, layout).cuda()
+    images = lambda batch: common.images(config, batch, layout).cuda()
+    return (torch.compile(model) if compiled else model), images
+
+
+def train_step(model, x0, bf16):
+    parameters = list(model.parameters())
+    ema = [p.detach().clone() for p in parameters]
+    optimizer = torch.optim.AdamW(parameters, lr=1e-4, fused=True)
+    huber = 0.00054 * x0[0].numel() ** 0.5
+    amp = torch.autocast("cuda", torch.bfloat16, enabled=bf16)
+
+    def step():
+        noise = torch.randn_like(x0)
+        t = (-1.1 + 2.0 * torch.randn(len(x0), device="cuda")).exp().clamp(0.004, 80.0)
+        r = 0.9 * t
+        with torch.no_grad(), amp:
+            target = consistency(model, x0 + r[:, None, None, None] * noise, r).float()
+        with amp:
+            estimate = consistency(model, x0 + t[:, None, None, None] * noise, t).float()
+        squared = ((estimate - target) ** 2).sum(dim=(1, 2, 3))
+        loss = (((squared + huber**2).sqrt() - huber) / (t - r)).mean()
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        with torch.no_grad():
+            torch._foreach_lerp_(ema, parameters, 0.001)
+
+    return step
+
+
+def sample(model, x, bf16):
+    sigma = torch.full((len(x),), 80.0, device="cuda")
+    amp = torch.autocast("cuda", torch.bfloat16, enabled=bf16)
+
+    def one_step():
+        with torch.inference_mode(), amp:
+            consistency(model, 80.0 * x, sigma)
+
+    return one_step
+
+
+def times_ms(function, runs):
+    for _ in range(WARMUP):
+        function()
+    times = []
+    for _ in range(runs):
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        start.record()
+        function()
+        end.record()
+        torch.cuda.synchronize()
+        times.append(start.elapsed_time(end))
+    return times
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("networks", nargs="*", default=["digits", "unet28", "unet32"])
+    parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--runs", type=int, default=20)
+    args = parser.parse_args()
+    settings = {"eager_f32": (False, False, False), "bf16": (True, False, True), "compile_bf16": (True, True, True)}
+    for network in args.networks:
+        for name, (channels_last, compiled, bf16) in settings.items():
+            for kind, batch in (("train_step", args.batch), ("sample", 1), ("sample", 256)):
+                torch.cuda.empty_cache()
+                torch.cuda.reset_peak_memory_stats()
+                model, images = build(common.CONFIGS[network], channels_last, compiled)
+                make = train_step if kind == "train_step" else sample
+                times = times_ms(make(model, images(batch), bf16), args.runs)
+                median = statistics.median(times)
+                print(json.dumps({
+                    "name": f"cuda/{kind}/{network}_b{batch}/{name}",
+                    "times_ms": times,
+                    "images_per_s": 1000 * batch / median,
+                    "peak_mib": torch.cuda.max_memory_allocated() / 2**20,
+                    "gpu": torch.cuda.get_device_name(),
+                    "torch": torch.__version__,
+                }), flush=True)
+
+
+if __name__ == "__main__":
+    main()
