@@ -5,9 +5,15 @@
 # Everything is written below $OUT (./out by default). CT_NO_TESTS=1 leaves the tests out.
 set -uo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-python=${1:-}
+# Both may be relative to where this is called.
+python=
+if [ -n "${1:-}" ]; then
+  # The link itself, by which a virtual environment knows its packages.
+  python=$(cd "$(dirname "$(command -v "$1" || echo "$1")")" && pwd)/$(basename "$1")
+fi
 out=${OUT:-$PWD/out}
 mkdir -p "$out"
+out=$(cd "$out" && pwd)
 failed=0
 
 libraries=()
