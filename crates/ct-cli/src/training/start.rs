@@ -8,12 +8,12 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result};
 use candle_core::Device;
 use ct_model::folder::{self, Loaded};
-use ct_model::{AdaptedConfig, Denoiser as _, Network, NetworkConfig, NoiseRange, UNet2DConfig};
+use ct_model::{AdaptedConfig, Denoiser as _, Network, NetworkConfig, NoiseRange, Translation, UNet2DConfig};
 use ct_train::RunFolder;
 
 use crate::config::{Config, ModelKind, Origins, differences};
 use crate::mistake::mistake;
-use crate::model_path;
+use crate::{model_path, terminal};
 
 /// Folder of the copy in the folder of a run.
 const COPY: &str = "init";
@@ -56,7 +56,23 @@ pub(crate) fn load(
     }
     take_network(config, origins, &init)?;
     take_range(config, origins, init.model.noise_range());
+    if run.is_none() {
+        advise(config, &init);
+    }
     Ok(Some(init))
+}
+
+/// The estimate of a network that predicts noise has its error times sigma: at the rates of the presets such a run diverges
+/// (docs/interop.md).
+fn advise(config: &Config, init: &Loaded) {
+    let predicts_noise =
+        matches!(init.model.network().translation(), Some(Translation::VariancePreserving { .. }));
+    if predicts_noise && config.train.max_grad_norm.is_none() {
+        terminal::note(format_args!(
+            "init.model is told steps of a variance-preserving process, and its gradients are large where the noise is: \
+             if the loss rises, --set train.lr=1e-4 --set train.max_grad_norm=1 --set noise.sigma_max=20 keeps it down"
+        ));
+    }
 }
 
 /// Keeps a copy of what the run starts from in its folder.

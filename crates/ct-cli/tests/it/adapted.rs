@@ -49,6 +49,17 @@ fn samples(place: &Place, model: &str, more: &[&str]) -> Vec<f32> {
 }
 
 #[test]
+fn what_keeps_a_start_from_predicted_noise_stable_is_advised() {
+    let place = place();
+    let advice = "--set train.max_grad_norm=1";
+    let run = |out: &str, more: &[&str]| place.ct(&[START, &["--out", out], more].concat()).ok().err;
+    let told = run("plain", &[]);
+    assert!(told.contains(advice), "{told}");
+    let told = run("limited", &["--set", "train.max_grad_norm=1"]);
+    assert!(!told.contains(advice), "{told}");
+}
+
+#[test]
 fn a_model_of_diffusers_is_used_where_it_lies() {
     let place = place();
     let told = place.ct(&["sample", "--model", "ddpm", "--num", "4", "--steps", "3"]).ok();
