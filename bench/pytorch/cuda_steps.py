@@ -12,7 +12,7 @@ import statistics
 import torch
 
 import common
-from train_step import consistency
+from train_step import consistency, consistency_step
 
 WARMUP = 5
 
@@ -28,26 +28,8 @@ def train_step(model, x0, bf16):
     parameters = list(model.parameters())
     ema = [p.detach().clone() for p in parameters]
     optimizer = torch.optim.AdamW(parameters, lr=1e-4, fused=True)
-    huber = 0.00054 * x0[0].numel() ** 0.5
     amp = torch.autocast("cuda", torch.bfloat16, enabled=bf16)
-
-    def step():
-        noise = torch.randn_like(x0)
-        t = (-1.1 + 2.0 * torch.randn(len(x0), device="cuda")).exp().clamp(0.004, 80.0)
-        r = 0.9 * t
-        with torch.no_grad(), amp:
-            target = consistency(model, x0 + r[:, None, None, None] * noise, r).float()
-        with amp:
-            estimate = consistency(model, x0 + t[:, None, None, None] * noise, t).float()
-        squared = ((estimate - target) ** 2).sum(dim=(1, 2, 3))
-        loss = (((squared + huber**2).sqrt() - huber) / (t - r)).mean()
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        with torch.no_grad():
-            torch._foreach_lerp_(ema, parameters, 0.001)
-
-    return step
+    return consistency_step(model, parameters, ema, optimizer, x0, amp)
 
 
 def sample(model, x, bf16):

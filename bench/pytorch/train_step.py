@@ -5,6 +5,7 @@ pseudo-Huber loss over whole samples, a fused AdamW (or RAdam, which has no fuse
 Names are those of crates/ct-train/benches.
 """
 
+import contextlib
 import functools
 
 import torch
@@ -41,16 +42,21 @@ def make_step(config, batch, optimizer_name, memory_format):
         optimizer = torch.optim.AdamW(parameters, lr=1e-4, fused=True)
     else:
         optimizer = torch.optim.RAdam(parameters, lr=1e-4, foreach=True)
-    x0 = common.images(config, batch, memory_format)
+    return consistency_step(model, parameters, ema, optimizer, common.images(config, batch, memory_format))
+
+
+def consistency_step(model, parameters, ema, optimizer, x0, amp=contextlib.nullcontext()):
+    """A step of consistency training on the device of x0; `amp` is the context that the network runs in."""
     huber = 0.00054 * x0[0].numel() ** 0.5
 
     def step():
         noise = torch.randn_like(x0)
-        t = (-1.1 + 2.0 * torch.randn(batch)).exp().clamp(2 * SIGMA_MIN, 80.0)
+        t = (-1.1 + 2.0 * torch.randn(len(x0), device=x0.device)).exp().clamp(2 * SIGMA_MIN, 80.0)
         r = 0.9 * t
-        with torch.no_grad():
-            target = consistency(model, x0 + r[:, None, None, None] * noise, r)
-        estimate = consistency(model, x0 + t[:, None, None, None] * noise, t)
+        with torch.no_grad(), amp:
+            target = consistency(model, x0 + r[:, None, None, None] * noise, r).float()
+        with amp:
+            estimate = consistency(model, x0 + t[:, None, None, None] * noise, t).float()
         squared = ((estimate - target) ** 2).sum(dim=(1, 2, 3))
         loss = (((squared + huber**2).sqrt() - huber) / (t - r)).mean()
         loss.backward()

@@ -158,6 +158,11 @@ impl Comparison<'_> {
         Ok(Trained { images, secs, command })
     }
 
+    /// The data, as `ct train --data` takes it; a preset that needs none is named like its own.
+    fn data(&self) -> &str {
+        self.args.data.as_deref().unwrap_or(&self.args.preset)
+    }
+
     /// Removes what was scored of an earlier model of this name.
     fn forget_scores(&self, name: &str) -> Result<()> {
         let plans = plan::PLANS.iter().filter(|plan| plan.name == name);
@@ -214,12 +219,6 @@ impl Comparison<'_> {
             }
             if let Some(features) = &self.args.features {
                 command.arg("--features").arg(features);
-            }
-            // A model knows its data; recorded samples do not.
-            if let Some(data) =
-                self.args.data.as_deref().or((self.args.preset == "digits").then_some("digits"))
-            {
-                command.args(["--data", data]);
             }
             of(command);
         })?;

@@ -21,7 +21,7 @@ impl Comparison<'_> {
         let folder = self.out.join(NAME);
         let facts = folder.join("facts.json");
         let mut command = Command::new(python);
-        command.arg(SCRIPT).args(["--data", args.data.as_deref().unwrap_or(&args.preset)]);
+        command.arg(SCRIPT).args(["--data", self.data()]);
         let step = ours.get("step").and_then(Value::as_u64).context("our run has no steps")?;
         command.args(["--steps", &step.to_string()]);
         if let Some(num) = args.num {
@@ -39,7 +39,10 @@ impl Comparison<'_> {
         let facts: Value = serde_json::from_slice(&facts).context("the peer's facts are no JSON")?;
         let scores = [1, 2].map(|steps| {
             let samples = folder.join(format!("samples-{steps}.safetensors"));
-            self.eval(NAME, steps, |command| _ = command.arg("--samples").arg(samples))
+            // A model knows its data; recorded samples do not.
+            self.eval(NAME, steps, |command| {
+                command.args(["--data", self.data(), "--samples"]).arg(samples);
+            })
         });
         Ok(Row {
             name: NAME.to_owned(),

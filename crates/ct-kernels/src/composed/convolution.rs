@@ -9,7 +9,7 @@
 use candle_core::Tensor;
 
 use super::gather::{Windows, windows};
-use super::{matmul, rows, sum_rows};
+use super::{add_bias, matmul, rows, sum_rows};
 use crate::Result;
 use crate::cpu::conv::ConvShape;
 
@@ -29,9 +29,12 @@ pub(crate) fn forward(
     let y = by_samples(shape, pixels * w.dim(0)?, MAX_PATCHES, |part| {
         matmul(&patches(&part.of(x)?, shape, Windows::OfOutput)?, &w)
     })?;
-    let y = bias.map_or_else(|| Ok(y.clone()), |bias| y.broadcast_add(bias))?;
+    let y = add_bias(y, bias)?;
     let y = y.reshape((shape.batch, shape.out_height(), shape.out_width(), shape.c_out))?;
-    residual.map_or_else(|| Ok(y.clone()), |residual| Ok((&y + residual)?))
+    match residual {
+        Some(residual) => Ok((y + residual)?),
+        None => Ok(y),
+    }
 }
 
 /// The gradients by x, w and bias that are needed.

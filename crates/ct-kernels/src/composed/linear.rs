@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 
-use super::{matmul, rows, sum_rows};
+use super::{add_bias, matmul, rows, sum_rows};
 use crate::Result;
 
 /// x w^T + bias + residual, for x of `[rows, in]`; the result and the residual are `[rows, out]`.
@@ -12,8 +12,7 @@ pub(crate) fn forward(
     bias: Option<&Tensor>,
     residual: Option<&Tensor>,
 ) -> Result<Tensor> {
-    let y = matmul(x, &w.contiguous()?.t()?)?;
-    let y = bias.map_or_else(|| Ok(y.clone()), |bias| y.broadcast_add(bias))?;
+    let y = add_bias(matmul(x, &w.contiguous()?.t()?)?, bias)?;
     match residual {
         Some(residual) => Ok((y + rows(residual, w.dim(0)?)?)?),
         None => Ok(y),

@@ -32,7 +32,7 @@ use crate::Result;
 /// Elements that one thread block adds up at once.
 const STAGE: usize = 1024;
 
-fn is_half(dtype: DType) -> bool {
+pub(crate) fn is_half(dtype: DType) -> bool {
     matches!(dtype, DType::BF16 | DType::F16)
 }
 
@@ -71,6 +71,14 @@ pub(crate) fn matmul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
         return Ok(product.to_dtype(a.dtype())?);
     }
     Ok(a.matmul(b)?)
+}
+
+/// y + bias, for each row, where there is one.
+pub(crate) fn add_bias(y: Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+    match bias {
+        Some(bias) => Ok(y.broadcast_add(bias)?),
+        None => Ok(y),
+    }
 }
 
 /// `x` as a matrix with rows of `length`.

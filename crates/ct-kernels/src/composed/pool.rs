@@ -6,11 +6,12 @@ use super::gather::{Windows, tap};
 use crate::Result;
 use crate::cpu::conv::ConvShape;
 
-/// The pixels under each tap, `[B, pixels, C]`, of images `[B, H, W, C]`.
-fn taps(images: &Tensor, shape: &ConvShape) -> Result<Vec<Tensor>> {
+/// The pixels under the first tap and under each other one, `[B, pixels, C]`, of images `[B, H, W, C]`.
+fn taps(images: &Tensor, shape: &ConvShape) -> Result<(Tensor, Vec<Tensor>)> {
     let images = pixels(images)?;
-    let count = shape.kernel[0] * shape.kernel[1];
-    (0..count).map(|idx| tap(&images, shape, Windows::OfOutput, idx)).collect()
+    let under = |idx| tap(&images, shape, Windows::OfOutput, idx);
+    let others = 1..shape.kernel[0] * shape.kernel[1];
+    Ok((under(0)?, others.map(under).collect::<Result<_>>()?))
 }
 
 fn pixels(images: &Tensor) -> Result<Tensor> {
@@ -25,11 +26,9 @@ fn stays(largest: &Tensor, x: &Tensor) -> Result<Tensor> {
 
 /// Where the largest of all taps is: for each tap but the first, whether those before it stay.
 fn contests(images: &Tensor, shape: &ConvShape) -> Result<(Tensor, Vec<Tensor>)> {
-    let mut taps = taps(images, shape)?.into_iter();
-    let first = taps.next().ok_or_else(|| candle_core::Error::msg("a window has at least one pixel"))?;
-    let mut largest = first;
-    let mut contests = Vec::new();
-    for x in taps {
+    let (mut largest, others) = taps(images, shape)?;
+    let mut contests = Vec::with_capacity(others.len());
+    for x in others {
         let stays = stays(&largest, &x)?;
         largest = stays.where_cond(&largest, &x)?;
         contests.push(stays);
@@ -49,11 +48,9 @@ pub(crate) fn forward(shape: &ConvShape, x: &Tensor) -> Result<Tensor> {
 /// The tangent where the largest value is.
 pub(crate) fn jvp(shape: &ConvShape, x: &Tensor, tangent: &Tensor) -> Result<Tensor> {
     let (_, contests) = contests(x, shape)?;
-    let mut taps = taps(tangent, shape)?.into_iter();
-    let first = taps.next().ok_or_else(|| candle_core::Error::msg("a window has at least one pixel"))?;
-    let mut along = first;
-    for (stays, dot) in contests.iter().zip(taps) {
-        along = stays.where_cond(&along, &dot)?;
+    let (mut along, others) = taps(tangent, shape)?;
+    for (stays, dot) in contests.iter().zip(&others) {
+        along = stays.where_cond(&along, dot)?;
     }
     output(&along, shape)
 }

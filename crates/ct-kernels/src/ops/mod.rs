@@ -54,7 +54,7 @@ pub(crate) use linear::add_bias;
 use candle_core::{DType, Tensor};
 
 use crate::cpu::simd::dispatch::choice;
-use crate::{Error, Result};
+use crate::{Error, Result, composed};
 
 /// Where, and in which precision, an operation runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,9 +90,9 @@ pub(crate) fn place(op: &'static str, tensors: &[&Tensor]) -> Result<Place> {
     }
 }
 
-/// Whether there are no kernels of ours for the device of a tensor, or none are wanted.
+/// Whether there are no kernels of ours for the device and type of a tensor, or none are wanted.
 pub(crate) fn is_composed(tensor: &Tensor) -> bool {
-    !tensor.device().is_cpu() || choice().composed
+    !tensor.device().is_cpu() || composed::is_half(tensor.dtype()) || choice().composed
 }
 
 /// Fails unless the tensor has exactly these dimensions.

@@ -87,7 +87,7 @@ pub fn scale_in_place(x: &Tensor, factor: f64) -> Result<()> {
 /// # Errors
 /// When shapes, element types or layouts do not fit, or the tensors share memory.
 pub fn add_in_place(x: &Tensor, y: &Tensor) -> Result<()> {
-    if is_composed(x) || matches!(x.dtype(), DType::BF16 | DType::F16) {
+    if is_composed(x) {
         check_pair("add_in_place", x, y)?;
         return assign(x, &(x + y)?);
     }
@@ -114,7 +114,7 @@ pub fn add_in_place(x: &Tensor, y: &Tensor) -> Result<()> {
 /// # Errors
 /// When shapes, element types or layouts do not fit, or the tensors share memory.
 pub fn copy_in_place(x: &Tensor, y: &Tensor) -> Result<()> {
-    if is_composed(x) || matches!(x.dtype(), DType::BF16 | DType::F16) {
+    if is_composed(x) {
         check_pair("copy_in_place", x, y)?;
         return assign(x, y);
     }

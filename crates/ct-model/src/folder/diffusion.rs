@@ -195,17 +195,18 @@ impl File<'_> {
     }
 
     fn refuse<T>(&self, key: &str, value: &dyn std::fmt::Display, why: &str) -> Result<T> {
+        Err(self.error(key, value, why))
+    }
+
+    fn error(&self, key: &str, value: &dyn std::fmt::Display, why: &str) -> Error {
         let reason = format!("the scheduler is {} with {key} = {value}: {why}", self.name);
-        Err(Error::Format { path: self.path.to_path_buf(), reason })
+        Error::Format { path: self.path.to_path_buf(), reason }
     }
 
     /// A setting that the table of the steps refuses is one of this file.
     fn of_file(&self, error: Error) -> Error {
         match error {
-            Error::Config { field, value, reason } => {
-                let reason = format!("the scheduler is {} with {field} = {value}: {reason}", self.name);
-                Error::Format { path: self.path.to_path_buf(), reason }
-            }
+            Error::Config { field, value, reason } => self.error(field, &value, &reason),
             other => other,
         }
     }
