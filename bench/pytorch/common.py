@@ -30,8 +30,10 @@ def read_toml(path):
 def load_configs():
     """Networks by name, read from the files that our own benches read."""
     networks = read_toml("bench/networks.toml")
-    image = {"sample_size": 8, "in_channels": 1, "out_channels": 1}
-    return networks | {"digits": read_toml("presets/digits.toml")["model"]["unet"] | image}
+    for preset, size, channels in (("digits", 8, 1), ("icons", 32, 3)):
+        image = {"sample_size": size, "in_channels": channels, "out_channels": channels}
+        networks[preset] = read_toml(f"presets/{preset}.toml")["model"]["unet"] | image
+    return networks
 
 
 CONFIGS = load_configs()

@@ -1,8 +1,9 @@
 """Training steps and sampling of PyTorch on a GPU: eager f32, channels_last with bf16 autocast, torch.compile.
 
 Prints a line of JSON for each measurement: milliseconds of every timing, images per second of the median, peak memory.
-Run by `run.sh` of `cargo xtask pack`, beside `ct` on the same GPU; never run by tests.
-usage: cuda_steps.py [--batch N] [--runs N] [NETWORK ...]
+Names are those of crates/ct-train/benches/device_steps.rs, which `run.sh` of `cargo xtask pack` runs beside this
+on the same GPU; never run by tests.
+usage: cuda_steps.py [--runs N] [NETWORK ...]
 """
 
 import argparse
@@ -15,6 +16,10 @@ import common
 from train_step import consistency, consistency_step
 
 WARMUP = 5
+# Networks, and the batches that each is trained with.
+BATCHES = {"icons": [128], "cifar": [128, 512]}
+SAMPLES = [1, 256]
+SETTINGS = {"eager_f32": (False, False, False), "bf16": (True, False, True), "compile_bf16": (True, True, True)}
 
 
 def build(config, channels_last, compiled):
@@ -59,14 +64,13 @@ def times_ms(function, runs):
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("networks", nargs="*", default=["digits", "unet28", "unet32"])
-    parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("networks", nargs="*", default=list(BATCHES))
     parser.add_argument("--runs", type=int, default=20)
     args = parser.parse_args()
-    settings = {"eager_f32": (False, False, False), "bf16": (True, False, True), "compile_bf16": (True, True, True)}
     for network in args.networks:
-        for name, (channels_last, compiled, bf16) in settings.items():
-            for kind, batch in (("train_step", args.batch), ("sample", 1), ("sample", 256)):
+        work = [("train_step", batch) for batch in BATCHES.get(network, [128])] + [("sample", num) for num in SAMPLES]
+        for name, (channels_last, compiled, bf16) in SETTINGS.items():
+            for kind, batch in work:
                 torch.cuda.empty_cache()
                 torch.cuda.reset_peak_memory_stats()
                 model, images = build(common.CONFIGS[network], channels_last, compiled)

@@ -1,8 +1,8 @@
 //! `cargo xtask pack --device cuda`: a folder to carry to a GPU machine that has no Rust.
 //!
-//! It holds the program, the tests of the operations, the presets, the scripts that measure `PyTorch`, and a `run.sh`
-//! that runs all of it there and writes what it found below `$OUT`; beside it lies the same as one compressed file.
-//! Every program that links candle's CUDA side holds all its kernels, so that there are no more than two.
+//! It holds the program, the tests of the operations, a bench, the presets, the scripts that measure `PyTorch`, and a
+//! `run.sh` that runs all of it there and writes what it found below `$OUT`; beside it lies the same as one compressed file.
+//! Every program that links candle's CUDA side holds all its kernels, so that there are no more than three.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -82,13 +82,14 @@ pub(crate) fn run_here(workspace: &Workspace, peer: Option<&Path>) -> Result<Exi
 fn pack(workspace: &Workspace, device: Device) -> Result<PathBuf> {
     let sh = workspace::shell()?;
     let ct = workspace::build_ct_with(workspace, &[device.name()])?;
-    let tests = build_tests(&sh, device)?;
+    let tests = build(&sh, device, "ct-kernels", ["--test", "it"])?;
+    let steps = build(&sh, device, "ct-train", ["--bench", "device_steps"])?;
     let folder = workspace.target_directory.join("xtask").join(format!("pack-{}", device.name()));
     sh.remove_path(&folder)?;
     for part in ["tests", "bench/pytorch", "presets"] {
         sh.create_dir(folder.join(part))?;
     }
-    for (program, place) in [(ct, "ct"), (tests, "tests/kernels")] {
+    for (program, place) in [(ct, "ct"), (tests, "tests/kernels"), (steps, "bench/device_steps")] {
         let place = folder.join(place);
         sh.copy_file(program, &place)?;
         cmd!(sh, "strip {place}").run().context("cannot strip a program; is binutils there?")?;
@@ -104,22 +105,24 @@ fn pack(workspace: &Workspace, device: Device) -> Result<PathBuf> {
     Ok(folder)
 }
 
-/// The program that holds the tests of all operations.
-fn build_tests(sh: &Shell, device: Device) -> Result<PathBuf> {
-    let feature = format!("ct-kernels/{}", device.name());
+/// A program of tests or benches, such as `["--test", "it"]` of a crate.
+fn build(sh: &Shell, device: Device, package: &str, target: [&str; 2]) -> Result<PathBuf> {
+    let feature = format!("{package}/{}", device.name());
+    let [kind, name] = target;
     let report = cmd!(
         sh,
-        "cargo test --release --no-run --package ct-kernels --test it --features {feature} --message-format json-render-diagnostics"
+        "cargo test --release --no-run --package {package} {kind} {name} --features {feature} --message-format json-render-diagnostics"
     )
     .read()
-    .context("the tests did not build; the compiler's message stands above")?;
-    report.lines().find_map(test_program).context("cargo names no program of the tests")
+    .with_context(|| format!("{kind} {name} did not build; the compiler's message stands above"))?;
+    let program = report.lines().find_map(|line| program(line, kind.trim_start_matches('-')));
+    program.with_context(|| format!("cargo names no program of {kind} {name}"))
 }
 
-/// The program of integration tests that a line of cargo's report names.
-fn test_program(line: &str) -> Option<PathBuf> {
+/// The program of this kind, `test` or `bench`, that a line of cargo's report names.
+fn program(line: &str, kind: &str) -> Option<PathBuf> {
     let Artifact { target, executable } = serde_json::from_str(line).ok()?;
-    target.filter(|target| target.kind.iter().any(|kind| kind == "test"))?;
+    target.filter(|target| target.kind.iter().any(|of_target| of_target == kind))?;
     executable
 }
 
@@ -147,16 +150,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_program_of_the_tests_is_found() {
+    fn the_program_that_was_built_is_found() {
         let line =
             r#"{"reason":"compiler-artifact","target":{"name":"it","kind":["test"]},"executable":"/a/it-1"}"#;
-        assert_eq!(test_program(line), Some(PathBuf::from("/a/it-1")));
+        assert_eq!(program(line, "test"), Some(PathBuf::from("/a/it-1")));
+        assert_eq!(program(line, "bench"), None);
         for other in [
             r#"{"target":{"name":"ct_kernels","kind":["lib"]},"executable":null}"#,
             r#"{"reason":"build-finished","success":true}"#,
             "not json",
         ] {
-            assert_eq!(test_program(other), None, "{other}");
+            assert_eq!(program(other, "test"), None, "{other}");
         }
     }
 

@@ -10,7 +10,9 @@ use candle_core::{Device, Tensor};
 use ct_kernels::{self as ops, Value};
 use ct_schedule::{Coefficients, Preconditioning};
 
-use crate::{Conditions, Denoiser, Error, Network, NoiseRange, Parameterization, Params, Result, Weights};
+use crate::{
+    Conditions, Denoiser, Error, Network, NoiseRange, Parameterization, Params, Precision, Result, Weights,
+};
 
 /// f(x, sigma) as a differentiable function of the weights.
 ///
@@ -68,6 +70,7 @@ pub struct ConsistencyModel {
     parameterization: Parameterization,
     preconditioning: Preconditioning,
     has_null_label: bool,
+    precision: Precision,
     device: Device,
 }
 
@@ -94,7 +97,17 @@ impl ConsistencyModel {
         parameterization.check_network(&*network, &range)?;
         let preconditioning = parameterization.preconditioning(&range)?;
         let device = params.device().clone();
-        Ok(Self { network, params, range, parameterization, preconditioning, has_null_label: false, device })
+        let (has_null_label, precision) = (false, Precision::default());
+        Ok(Self {
+            network,
+            params,
+            range,
+            parameterization,
+            preconditioning,
+            has_null_label,
+            precision,
+            device,
+        })
     }
 
     /// The same model, whose network's last label stands for no class in particular
@@ -102,6 +115,12 @@ impl ConsistencyModel {
     #[must_use]
     pub fn with_null_label(self, has_null_label: bool) -> Self {
         Self { has_null_label, ..self }
+    }
+
+    /// The same model, whose network computes in `precision`.
+    #[must_use]
+    pub fn with_precision(self, precision: Precision) -> Self {
+        Self { precision, ..self }
     }
 
     /// The network without its numbers.
@@ -140,7 +159,7 @@ impl ConsistencyModel {
     pub fn f_value(&self, x: &Value, sigma: &[f64], class_labels: Option<&[u32]>) -> Result<Value> {
         consistency_function(
             &*self.network,
-            &self.params.constants(),
+            &self.weights(),
             &self.preconditioning,
             x,
             sigma,
@@ -158,7 +177,11 @@ impl ConsistencyModel {
     pub fn raw(&self, sample: &Tensor, timestep: &Tensor, class_labels: Option<&[u32]>) -> Result<Tensor> {
         let (x, c_noise) = (Value::from(sample), Value::from(timestep));
         let conditions = Conditions { class_labels, ..Conditions::default() };
-        Ok(self.network.forward(&self.params.constants(), &conditions.input(&x, &c_noise))?.tensor().clone())
+        Ok(self.network.forward(&self.weights(), &conditions.input(&x, &c_noise))?.tensor().clone())
+    }
+
+    fn weights(&self) -> Weights {
+        self.params.constants().with_precision(self.precision)
     }
 }
 

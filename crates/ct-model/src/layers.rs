@@ -1,4 +1,6 @@
 //! The layers that networks are made of: each holds indices of its parameters and knows how to run.
+//!
+//! A layer computes in the type of its input: its parameters are brought to it.
 
 use candle_core::{DType, Tensor};
 use ct_kernels::{self as ops, Conv2d, GroupNorm, Padding, Value};
@@ -46,12 +48,12 @@ impl Linear {
     }
 
     pub(crate) fn forward(&self, w: &Weights, x: &Value) -> Result<Value> {
-        Ok(ops::linear(x, &w[self.weight], Some(&w[self.bias]))?)
+        Ok(ops::linear(x, &w.beside(x, self.weight)?, Some(&w.beside(x, self.bias)?))?)
     }
 
     /// The layer's output for x, plus a residual.
     pub(crate) fn forward_residual(&self, w: &Weights, x: &Value, residual: &Value) -> Result<Value> {
-        Ok(ops::linear_residual(x, &w[self.weight], &w[self.bias], residual)?)
+        Ok(ops::linear_residual(x, &w.beside(x, self.weight)?, &w.beside(x, self.bias)?, residual)?)
     }
 }
 
@@ -90,12 +92,13 @@ impl Conv {
     }
 
     pub(crate) fn forward(&self, w: &Weights, x: &Value) -> Result<Value> {
-        Ok(ops::conv2d(x, &w[self.weight], Some(&w[self.bias]), &self.config)?)
+        Ok(ops::conv2d(x, &w.beside(x, self.weight)?, Some(&w.beside(x, self.bias)?), &self.config)?)
     }
 
     /// The convolution of x, plus a residual.
     pub(crate) fn forward_residual(&self, w: &Weights, x: &Value, residual: &Value) -> Result<Value> {
-        Ok(ops::conv2d_residual(x, &w[self.weight], &w[self.bias], residual, &self.config)?)
+        let (weight, bias) = (w.beside(x, self.weight)?, w.beside(x, self.bias)?);
+        Ok(ops::conv2d_residual(x, &weight, &bias, residual, &self.config)?)
     }
 }
 
@@ -118,12 +121,14 @@ impl Norm {
     }
 
     pub(crate) fn forward(&self, w: &Weights, x: &Value) -> Result<Value> {
-        self.act.after_norm(ops::group_norm(x, &w[self.weight], &w[self.bias], &self.config)?)
+        let (gamma, beta) = self.affine(w, x)?;
+        self.act.after_norm(ops::group_norm(x, &gamma, &beta, &self.config)?)
     }
 
     /// Normalizes x + t.
     pub(crate) fn forward_added(&self, w: &Weights, x: &Value, t: &Value) -> Result<Value> {
-        self.act.after_norm(ops::group_norm_added(x, t, &w[self.weight], &w[self.bias], &self.config)?)
+        let (gamma, beta) = self.affine(w, x)?;
+        self.act.after_norm(ops::group_norm_added(x, t, &gamma, &beta, &self.config)?)
     }
 
     pub(crate) fn forward_modulated(
@@ -133,8 +138,12 @@ impl Norm {
         scale: &Value,
         shift: &Value,
     ) -> Result<Value> {
-        let (gamma, beta) = (&w[self.weight], &w[self.bias]);
-        self.act.after_norm(ops::group_norm_modulated(x, gamma, beta, scale, shift, &self.config)?)
+        let (gamma, beta) = self.affine(w, x)?;
+        self.act.after_norm(ops::group_norm_modulated(x, &gamma, &beta, scale, shift, &self.config)?)
+    }
+
+    fn affine(&self, w: &Weights, x: &Value) -> Result<(Value, Value)> {
+        Ok((w.beside(x, self.weight)?, w.beside(x, self.bias)?))
     }
 }
 

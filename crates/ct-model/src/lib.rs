@@ -26,6 +26,7 @@ mod noise;
 mod parameterization;
 mod params;
 mod part;
+mod precision;
 mod unet;
 mod weights;
 
@@ -39,6 +40,7 @@ pub use network::{Conditions, Dropout, Input, Network, NetworkConfig};
 pub use noise::normal;
 pub use parameterization::Parameterization;
 pub use params::{Activations, Builder, Init, ParamId, ParamLayout, ParamSpec, Params, Weights};
+pub use precision::Precision;
 pub use unet::{
     ClassEmbedding, ResampleKind, SampleSize, TimeEmbedding, TimeScaleShift, UNet2D, UNet2DConfig,
 };

@@ -176,13 +176,15 @@ impl Network for Mlp {
         if let Some(extra) = input.extra_embedding {
             embedding = ops::add(&embedding, extra)?;
         }
-        let embedding = ops::silu(&embedding)?;
+        let precision = w.precision();
+        let embedding = precision.inside(&ops::silu(&embedding)?)?;
 
-        let mut x = self.linear_in.forward(w, input.x)?;
+        let mut x = self.linear_in.forward(w, &precision.inside(input.x)?)?;
         let pass = Pass { weights: w, embedding: &embedding, dropout: input.dropout };
         for block in &self.blocks {
             x = block.forward(&pass, &[&x])?;
         }
-        self.linear_out.forward(w, &ops::silu(&x)?)
+        let output = self.linear_out.forward(w, &ops::silu(&x)?)?;
+        Ok(ops::cast(&output, input.x.tensor().dtype())?)
     }
 }

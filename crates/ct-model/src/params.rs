@@ -8,10 +8,10 @@ use std::ops::{Index, Range};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::{DType, Device, Tensor};
-use ct_kernels::{Tape, Value};
+use ct_kernels::{self as ops, Tape, Value};
 use ct_random::{Purpose, Stream, hash_name};
 
-use crate::Result;
+use crate::{Precision, Result};
 
 /// Place of one parameter in its [`ParamLayout`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -278,6 +278,7 @@ pub struct Weights {
     /// Place of the first of the values in the layout.
     first: usize,
     activations: Activations,
+    precision: Precision,
 }
 
 impl Weights {
@@ -288,9 +289,15 @@ impl Weights {
         Self { activations, ..self }
     }
 
+    /// The same parameters for a forward pass whose layers compute in `precision`.
+    #[must_use]
+    pub fn with_precision(self, precision: Precision) -> Self {
+        Self { precision, ..self }
+    }
+
     /// The parameters from place `first` on.
     pub(crate) fn of_part(first: usize, values: Vec<Value>) -> Self {
-        Self { values, first, activations: Activations::Kept }
+        Self { values, first, activations: Activations::default(), precision: Precision::default() }
     }
 
     /// The parameters at the places `range`.
@@ -300,6 +307,15 @@ impl Weights {
 
     pub(crate) fn activations(&self) -> Activations {
         self.activations
+    }
+
+    pub(crate) fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    /// A parameter in the type of what it is to be multiplied with.
+    pub(crate) fn beside(&self, x: &Value, id: ParamId) -> Result<Value> {
+        Ok(ops::cast(&self[id], x.tensor().dtype())?)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use ct_data::AugmentConfig;
-use ct_model::Activations;
+use ct_model::{Activations, Precision};
 use serde::{Deserialize, Serialize};
 
 use crate::loss::no_lpips;
@@ -66,6 +66,9 @@ pub struct TrainConfig {
     /// Whether the backward pass computes the activations inside the network's layers again, in place of keeping them:
     /// less memory, more time, the same results bit for bit. It may change when a run is resumed.
     pub checkpoint_activations: bool,
+    /// What the layers of the network compute in; everything around them, and the weights, stay f32.
+    /// It may change when a run is resumed.
+    pub precision: Precision,
     /// How the difference between two predictions is measured; denoisers and sCM have squares, whatever is set here.
     pub loss: LossKind,
     /// The constant c of the pseudo-Huber loss; 0.00054 sqrt(D) if absent.
@@ -131,6 +134,7 @@ impl Default for TrainConfig {
             batch_size: 128,
             micro_batch_size: None,
             checkpoint_activations: false,
+            precision: Precision::default(),
             loss: LossKind::default(),
             huber_c: None,
             lpips_weights: None,

@@ -128,6 +128,7 @@ impl Trainer {
         }
         teacher.as_ref().map_or(Ok(()), |teacher| check_teacher(&*network, &**teacher.network()))?;
 
+        let teacher = teacher.map(|teacher| teacher.with_precision(config.precision));
         let num_values = network.sample_shape().iter().product();
         let parameterization = parameterization.unwrap_or(config.recipe.parameterization());
         parameterization.check_network(&*network, &range)?;
@@ -224,10 +225,12 @@ impl Trainer {
         let examples = self.draw(first_image)?;
         let augment_weight = self.augmentation.as_ref().map(Augmentation::constant);
         let training = self.training(augment_weight.as_ref());
-        let teacher = self.target.as_ref().unwrap_or(&self.params).constants();
+        let precision = self.config.precision;
+        let teacher = self.target.as_ref().unwrap_or(&self.params).constants().with_precision(precision);
         let target = self.objective.target(self.step, &training, &teacher, &examples)?;
         let tape = Tape::new();
-        let student = self.params.watched(&tape).with_activations(self.config.activations());
+        let student = self.params.watched(&tape);
+        let student = student.with_activations(self.config.activations()).with_precision(precision);
         let augment_weight = self.augmentation.as_ref().map(|augmentation| augmentation.watched(&tape));
         let estimate =
             self.objective.estimate(&self.training(augment_weight.as_ref()), &student, &examples)?;

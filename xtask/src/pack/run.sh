@@ -71,10 +71,14 @@ step train_toy "${ct[@]}" train toy --set train.steps=500 --out runs/toy
 step train_digits "${ct[@]}" train digits --set train.steps=500 --out runs/digits
 step train_digits_cpu "$here/ct" train digits --set train.steps=500 --out runs/digits-cpu
 step train_sct "${ct[@]}" train digits --set train.recipe=sct --set train.steps=100 --out runs/sct
+step train_digits_bf16 "${ct[@]}" train digits --precision bf16 --set train.steps=500 --out runs/digits-bf16
 step sample_one "${ct[@]}" sample --model runs/digits --num 1
 step sample_many "${ct[@]}" sample --model runs/digits --num 4096 --batch 256
+step sample_bf16 "${ct[@]}" sample --model runs/digits --num 4096 --batch 256 --precision bf16 --grid samples-bf16.png
 step edit "${ct[@]}" edit inpaint --model runs/digits --data digits --num 4 --rect 2,2,4,4
 step eval "${ct[@]}" eval --model runs/digits
+step eval_bf16 "${ct[@]}" eval --model runs/digits-bf16
+step device_steps "$here/bench/device_steps" cuda
 if [ -n "$python" ]; then
   step peer "$python" "$here/bench/pytorch/cuda_steps.py"
 fi

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use candle_core::{DType, Device, Tensor};
-use ct_model::folder;
+use ct_model::{Denoiser as _, folder};
 
 use crate::global::Global;
 use crate::mistake::mistake;
@@ -35,11 +35,10 @@ pub(crate) struct Args {
 /// Runs a network on recorded tensors.
 pub(crate) fn run(args: &Args, global: &Global) -> Result<ExitCode> {
     output::check_file(&args.output)?;
-    let device = global.device.open()?;
     let case = Case { path: &args.input, tensors: folder::read_tensors(&args.input, &Device::Cpu)? };
-    let model = folder::load(&model_path::find(&args.model)?, &device)?.model;
+    let model = global.load(&model_path::find(&args.model)?)?.model;
     let labels = case.class_labels()?;
-    let labels = labels.as_deref();
+    let (labels, device) = (labels.as_deref(), model.device().clone());
 
     let (name, result) = match (case.has("sample"), case.has("x")) {
         (true, false) => {

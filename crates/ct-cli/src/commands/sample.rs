@@ -7,7 +7,7 @@ use std::time::Instant;
 use anyhow::Result;
 use candle_core::Tensor;
 use ct_data::{LoadOptions, Source};
-use ct_model::folder::{self, Card};
+use ct_model::folder::Card;
 use ct_model::{ConsistencyModel, Denoiser as _};
 use ct_sample::{NoiseSource, RecordedNoise, SeededNoise};
 
@@ -74,7 +74,7 @@ pub(crate) fn run(args: &Args, global: &Global) -> Result<ExitCode> {
     let start = Instant::now();
     check_outputs(args)?;
     let recorded = args.noise.as_deref().map(RecordedNoise::load).transpose()?;
-    let loaded = folder::load(&model_path::find(&args.model)?, &global.device.open()?)?;
+    let loaded = global.load(&model_path::find(&args.model)?)?;
     let model = &loaded.model;
     if model.sample_shape().len() != 3 && args.out.is_some() {
         return Err(mistake(

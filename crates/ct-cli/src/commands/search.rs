@@ -53,7 +53,7 @@ pub(crate) struct Args {
 /// Searches, shows and keeps.
 pub(crate) fn run(args: &Args, global: &Global) -> Result<ExitCode> {
     let dir = model_path::find(&args.model)?;
-    let loaded = folder::load(&dir, &global.device.open()?)?;
+    let loaded = global.load(&dir)?;
     let (model, card) = (&loaded.model, &loaded.card);
     if sampling::is_denoiser(card) {
         return Err(mistake(

@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
+use ct_model::Precision;
 use ct_model::folder::{Card, Loaded};
-use ct_train::{RunFolder, Trainer};
+use ct_train::{RunFolder, TrainConfig, Trainer};
 
 use crate::config::{Config, Layers, Origins, PRESET, changes, presets};
 use crate::global::Global;
@@ -18,7 +19,7 @@ use crate::{device, interrupt, terminal};
 /// Train a model.
 ///
 /// The settings come from a preset, over which go those of --config FILE, over which go those of --set.
-/// The presets are digits, toy, fashion and icons.
+/// The presets are digits, toy, fashion and icons, and for a GPU icons-gpu, icons64-gpu and cifar-gpu.
 /// A run can be stopped with ctrl-C at any time, or killed, and resumed to the same result.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
@@ -27,6 +28,7 @@ use crate::{device, interrupt, terminal};
   ct train toy --data toy:spirals --out runs/spirals
   ct train icons --data folder:my/pictures --set train.steps=20000
   ct train fashion --data idx:data/fashion-mnist
+  ct train cifar-gpu --data cifar10:data/cifar-10-batches-bin --device cuda
   ct train digits --dry-run > my.toml                all settings; edit, then:
   ct train --config my.toml
   ct train --resume runs/digits
@@ -42,7 +44,7 @@ Data:
   digits, toy:two-moons, toy:eight-gaussians, toy:swiss-roll, toy:checkerboard, toy:spirals,
   folder:PATH (png, jpg, webp), idx:PATH (the format of MNIST), cifar10:PATH")]
 pub(crate) struct Args {
-    /// The preset: digits, toy, fashion or icons.
+    /// The preset: digits, toy, fashion, icons, icons-gpu, icons64-gpu or cifar-gpu.
     #[arg(required_unless_present_any = ["config", "resume"])]
     preset: Option<String>,
     /// A file of settings, over those of the preset.
@@ -99,7 +101,7 @@ pub(crate) fn run(args: &Args, global: &Global, threads: usize) -> Result<ExitCo
     let card = setup::card(&config, &data, init.as_ref());
     let pictures = Pictures::new(&config, &data, card.clip_denoised)?;
     let folder = open_place(place, &config, init.as_ref(), &mut trainer)?;
-    say_header(&config, &trainer, folder.path(), &global.device.to_string(), threads);
+    say_header(&config, &trainer, folder.path(), global.device, threads);
     interrupt::listen()?;
     if args.stop_after == Some(0) {
         folder.save(&trainer, &card, config.checkpoint.keep)?;
@@ -179,6 +181,9 @@ fn add_arguments(layers: &mut Layers, args: &Args, global: &Global) -> Result<()
     if let Some(seed) = global.seed {
         layers.set("seed", seed.cast_signed().into(), "--seed")?;
     }
+    if let Some(precision) = global.precision {
+        layers.set("train.precision", precision.to_string().into(), "--precision")?;
+    }
     args.set.iter().try_for_each(|assignment| layers.add_assignment(assignment))
 }
 
@@ -239,19 +244,23 @@ fn with_command(config: &Config) -> Result<String> {
 }
 
 /// What the run will do, before it does it.
-fn say_header(config: &Config, trainer: &Trainer, out: &Path, device: &str, threads: usize) {
+fn say_header(config: &Config, trainer: &Trainer, out: &Path, device: device::Choice, threads: usize) {
     let data = trainer.data();
     let classes = data.num_classes().map_or_else(String::new, |classes| format!(", {classes} classes"));
     let (len, shape, sigma_data) =
         (data.len(), shape(data.sample_shape()), config.noise.sigma_data.unwrap_or(0.0));
     let kind = if data.sample_shape().len() == 3 { "images" } else { "vectors" };
     let parameters = trainer.params().layout().num_elements();
-    let (recipe, steps, batch) = (config.train.recipe, config.train.steps, config.train.batch_size);
+    let &TrainConfig { recipe, steps, batch_size: batch, precision, .. } = &config.train;
+    let slow = match (device, precision) {
+        (device::Choice::Cpu, Precision::Bf16) => " (slower than f32 on a CPU; --precision f32 changes it)",
+        _ => "",
+    };
     terminal::say(format_args!(
         "data       {}: {len} {kind} of {shape}{classes}, sigma_data {sigma_data:.3}
 model      {:?}, {parameters} parameters{}
 recipe     {recipe}, {steps} steps of {batch} {kind}
-computing  {device}, {threads} threads
+computing  {device}, {precision}{slow}, {threads} threads
 run folder {}",
         config.data.source,
         config.model.kind,

@@ -2,11 +2,14 @@
 
 use super::suggest::nearest;
 
-const PRESETS: [(&str, &str); 4] = [
+const PRESETS: [(&str, &str); 7] = [
     ("digits", include_str!("../../../../presets/digits.toml")),
     ("toy", include_str!("../../../../presets/toy.toml")),
     ("fashion", include_str!("../../../../presets/fashion.toml")),
     ("icons", include_str!("../../../../presets/icons.toml")),
+    ("icons-gpu", include_str!("../../../../presets/icons-gpu.toml")),
+    ("icons64-gpu", include_str!("../../../../presets/icons64-gpu.toml")),
+    ("cifar-gpu", include_str!("../../../../presets/cifar-gpu.toml")),
 ];
 
 /// The names of all presets.

@@ -94,7 +94,7 @@ fn settings_that_are_wrong() {
 fn presets_files_and_arguments_that_are_wrong() {
     let place = Place::new();
     place.ct(&["train", "digit"]).failed(2, &["unknown preset `digit`", "did you mean `digits`?"]);
-    place.ct(&["train", "zebra"]).failed(2, &["digits, toy, fashion, icons"]);
+    place.ct(&["train", "zebra"]).failed(2, &["digits, toy, fashion, icons, icons-gpu"]);
     place.ct(&["train"]).failed(2, &["PRESET"]);
     place.ct(&["train", "--config", "no.toml"]).failed(2, &["cannot read --config no.toml"]);
     place.write("my.toml", "[train]\nsteps = ");

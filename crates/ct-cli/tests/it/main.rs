@@ -10,6 +10,7 @@ mod eval;
 mod export;
 mod forward;
 mod interrupted;
+mod precision;
 mod recipes;
 mod sample;
 mod search;

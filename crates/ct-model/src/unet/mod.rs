@@ -153,10 +153,11 @@ impl Network for UNet2D {
 
     fn forward(&self, weights: &Weights, input: &Input<'_>) -> Result<Value> {
         self.check(input.x)?;
-        let embedding = self.conditioning.forward(weights, input)?;
+        let precision = weights.precision();
+        let embedding = precision.inside(&self.conditioning.forward(weights, input)?)?;
         let pass = Pass { weights, embedding: &embedding, dropout: input.dropout };
 
-        let mut x = ops::to_channels_last(input.x)?;
+        let mut x = ops::to_channels_last(&precision.inside(input.x)?)?;
         if self.config.center_input_sample {
             let minus_one = x.tensor().ones_like()?.neg()?;
             x = ops::add(&ops::scale(&x, 2.0)?, &Value::from(minus_one))?;
@@ -181,7 +182,7 @@ impl Network for UNet2D {
             Some(image) => self.conv_out.forward_residual(weights, &x, image)?,
             None => self.conv_out.forward(weights, &x)?,
         };
-        x = ops::to_channels_first(&x)?;
+        x = ops::cast(&ops::to_channels_first(&x)?, input.x.tensor().dtype())?;
         self.conditioning.rescale_output(x, input)
     }
 }

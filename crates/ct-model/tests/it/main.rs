@@ -8,6 +8,7 @@ mod golden;
 mod golden_unet;
 mod lpips;
 mod parameterization;
+mod precision;
 mod recomputation;
 mod unet_flags;
 mod weights;

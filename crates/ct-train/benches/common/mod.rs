@@ -1,4 +1,4 @@
-//! The networks of `bench/networks.toml` and the `digits` preset, each with its batch, optimizer and recipe.
+//! The networks of `bench/networks.toml` and of two presets, each with its batch, optimizer and recipe.
 
 use std::sync::Arc;
 
@@ -10,6 +10,7 @@ use ct_train::{OptimizerKind, Recipe, TrainConfig, Trainer};
 
 const NETWORKS: &str = include_str!("../../../../bench/networks.toml");
 const DIGITS: &str = include_str!("../../../../presets/digits.toml");
+const ICONS: &str = include_str!("../../../../presets/icons.toml");
 
 /// Images that a network of the benches is trained on.
 const NUM_IMAGES: usize = 512;
@@ -30,11 +31,16 @@ pub(crate) fn unet(config: &UNet2DConfig, batch_size: usize) -> Trainer {
 
 /// The same by another recipe, in the phase that costs most: without a denoising part, and with a noisy target for all samples.
 pub(crate) fn unet_by(recipe: Recipe, config: &UNet2DConfig, batch_size: usize) -> Trainer {
-    let mut train = TrainConfig { recipe, optimizer: OptimizerKind::Adamw, batch_size, ..Default::default() };
+    let train = TrainConfig { recipe, optimizer: OptimizerKind::Adamw, batch_size, ..Default::default() };
+    unet_on(&Device::Cpu, config, train)
+}
+
+/// The same on any device, with other settings.
+pub(crate) fn unet_on(device: &Device, config: &UNet2DConfig, mut train: TrainConfig) -> Trainer {
     (train.ect.q, train.ect.stages) = (256.0, 1);
     let network = NetworkConfig::from(config.clone()).build().unwrap();
     let data = random_images(network.sample_shape());
-    trainer(network, data, NoiseRange::default(), train)
+    trainer(network, data, NoiseRange::default(), train, device)
 }
 
 /// The `digits` preset without the part in which it trains a denoiser, so that every step has a teacher.
@@ -45,21 +51,31 @@ fn digits() -> Trainer {
     let sigma_max = preset["noise"]["sigma_max"].as_float().unwrap();
     let source: Source = preset["data"]["source"].as_str().unwrap().parse().unwrap();
     let data = source.load(&LoadOptions::default()).unwrap();
-    let config: UNet2DConfig = preset["model"]["unet"].clone().try_into().unwrap();
-    let [channels, height, width] = *data.sample_shape() else { unreachable!("digits are images") };
-    let network = NetworkConfig::from(config.for_samples(channels, height, width)).build().unwrap();
-    trainer(network, data, NoiseRange { sigma_max, ..NoiseRange::default() }, train)
+    let network = NetworkConfig::from(network("digits")).build().unwrap();
+    trainer(network, data, NoiseRange { sigma_max, ..NoiseRange::default() }, train, &Device::Cpu)
 }
 
-/// A network of `bench/networks.toml`.
+/// A network of `bench/networks.toml`, or of the preset `digits` or `icons`.
 pub(crate) fn network(name: &str) -> UNet2DConfig {
-    let networks: toml::Table = NETWORKS.parse().unwrap();
-    networks[name].clone().try_into().unwrap()
+    let (preset, [channels, height, width]) = match name {
+        "digits" => (DIGITS, [1, 8, 8]),
+        "icons" => (ICONS, [3, 32, 32]),
+        _ => return NETWORKS.parse::<toml::Table>().unwrap()[name].clone().try_into().unwrap(),
+    };
+    let config: UNet2DConfig =
+        preset.parse::<toml::Table>().unwrap()["model"]["unet"].clone().try_into().unwrap();
+    config.for_samples(channels, height, width)
 }
 
-fn trainer(network: Arc<dyn Network>, data: Dataset, range: NoiseRange, config: TrainConfig) -> Trainer {
+fn trainer(
+    network: Arc<dyn Network>,
+    data: Dataset,
+    range: NoiseRange,
+    config: TrainConfig,
+    device: &Device,
+) -> Trainer {
     let range = NoiseRange { sigma_data: data.std(), ..range };
-    Trainer::new(network, Arc::new(data), range, config, 0, false, &Device::Cpu).unwrap()
+    Trainer::new(network, Arc::new(data), range, config, 0, false, device).unwrap()
 }
 
 fn random_images(shape: &[usize]) -> Dataset {

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use ct_model::Precision;
 use ct_model::folder::Card;
 use ct_train::{OptimizerKind, Recipe, RunFolder, TrainConfig, Trainer};
 use rayon::ThreadPoolBuilder;
@@ -93,6 +94,14 @@ fn ten_steps_are_five_and_five_with_dropout_parts_and_adamw() {
         ..config(Recipe::Ect)
     };
     check(|| trainer(small_unet(0.2), digits(), config.clone()));
+}
+
+#[test]
+fn ten_steps_are_five_and_five_in_bf16() {
+    for recipe in [Recipe::Ect, Recipe::Sct] {
+        let config = TrainConfig { precision: Precision::Bf16, ..config(recipe) };
+        check(|| trainer(small_unet(0.2), digits(), config.clone()));
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 use candle_core::{Device, Tensor};
-use ct_model::folder::{self, Loaded};
+use ct_model::folder::Loaded;
 use ct_model::{ConsistencyModel, Denoiser};
 use ct_sample::{
     Draw, Guided, NoiseSource, RecordedNoise, SeededNoise, check_sigmas, default_sigmas, in_batches,
@@ -127,7 +127,7 @@ impl Editor {
             Some(path) => Box::new(RecordedNoise::load(path)?),
             None => Box::new(SeededNoise { seed, first_index: 0 }),
         };
-        let loaded = folder::load(&model_path::find(&common.model)?, &global.device.open()?)?;
+        let loaded = global.load(&model_path::find(&common.model)?)?;
         let model = &loaded.model;
         if model.sample_shape().len() != 3 {
             return Err(mistake(

@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result};
 use candle_core::Tensor;
 use ct_data::Dataset;
 use ct_eval::{Metric, Samples, Settings, evaluate};
-use ct_model::folder::{self, Loaded};
+use ct_model::folder::Loaded;
 use ct_model::{ConsistencyModel, Denoiser as _};
 use ct_sample::SeededNoise;
 
@@ -160,7 +160,7 @@ impl Subject {
             return Ok(Self::File { path: path.clone(), samples });
         }
         let path = args.model.clone().unwrap_or_default();
-        let loaded = folder::load(&model_path::find(&path)?, &global.device.open()?)?;
+        let loaded = global.load(&model_path::find(&path)?)?;
         let way = args.way.way(&loaded)?;
         Ok(Self::Model { path, loaded: Box::new(loaded), way })
     }
