@@ -8,7 +8,7 @@ use std::ops::{Index, Range};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::{DType, Device, Tensor};
-use ct_kernels::{self as ops, Tape, Value};
+use ct_kernels::{self as ops, Tape, Value, copy_in_place};
 use ct_random::{Purpose, Stream, hash_name};
 
 use crate::{Precision, Result};
@@ -75,6 +75,24 @@ impl ParamLayout {
         self.specs.iter().map(|spec| spec.shape.iter().product::<usize>()).sum()
     }
 
+    /// The parameters, in the order of their names, as views of one piece of memory in which they lie in that order.
+    ///
+    /// # Shapes
+    /// `whole`: `[num_elements]`.
+    ///
+    /// # Errors
+    /// A piece of another length.
+    pub fn views(&self, whole: &Tensor) -> Result<Vec<Tensor>> {
+        let mut first = 0;
+        let mut view = |spec: &ParamSpec| {
+            let len = spec.shape.iter().product();
+            let view = whole.narrow(0, first, len)?.reshape(spec.shape.as_slice())?;
+            first += len;
+            Ok(view)
+        };
+        self.iter().map(|(_, spec)| view(spec)).collect()
+    }
+
     /// The place of the parameter with this name.
     pub fn find(&self, name: &str) -> Option<ParamId> {
         self.by_name.get(name).map(|&idx| ParamId(idx))
@@ -134,6 +152,8 @@ impl Builder {
 pub struct Params {
     layout: Arc<ParamLayout>,
     tensors: Vec<Tensor>,
+    /// The piece of memory in which all of them lie, if they lie in one.
+    whole: Option<Tensor>,
 }
 
 impl Params {
@@ -142,11 +162,17 @@ impl Params {
     /// # Errors
     /// The device is out of memory.
     pub fn init(layout: &Arc<ParamLayout>, seed: u64, device: &Device) -> Result<Self> {
-        let draw = |spec: &ParamSpec| -> Result<Tensor> {
-            Ok(Tensor::from_vec(first_values(spec, seed), spec.shape.as_slice(), device)?)
-        };
-        let tensors = layout.specs.iter().map(draw).collect::<Result<_>>()?;
-        Ok(Self { layout: Arc::clone(layout), tensors })
+        let values: Vec<f32> = layout.iter().flat_map(|(_, spec)| first_values(spec, seed)).collect();
+        Self::in_one_piece(layout, Tensor::from_vec(values, layout.num_elements(), device)?)
+    }
+
+    /// Parameters that lie in `whole` in the order of their names, so that one operation can change all of them.
+    fn in_one_piece(layout: &Arc<ParamLayout>, whole: Tensor) -> Result<Self> {
+        let mut tensors = vec![whole.clone(); layout.len()];
+        for ((id, _), view) in layout.iter().zip(layout.views(&whole)?) {
+            tensors[id.0] = view;
+        }
+        Ok(Self { layout: Arc::clone(layout), tensors, whole: Some(whole) })
     }
 
     /// Takes the parameters out of `tensors` by name, as f32 on `device`.
@@ -194,7 +220,7 @@ impl Params {
         extra.sort();
         problems.append(&mut extra);
         Ok(if problems.is_empty() {
-            Ok(Self { layout: Arc::clone(layout), tensors: found })
+            Ok(Self { layout: Arc::clone(layout), tensors: found, whole: None })
         } else {
             Err(problems)
         })
@@ -220,22 +246,37 @@ impl Params {
         self.iter().map(|(_, tensor)| tensor.clone()).collect()
     }
 
-    /// An independent copy, in memory of its own.
+    /// All numbers as one tensor, `[num_elements]`, in the order of the names, where they lie in one piece of memory:
+    /// those of new parameters and of copies do, those of a file do not.
+    pub fn whole(&self) -> Option<&Tensor> {
+        self.whole.as_ref()
+    }
+
+    /// An independent copy, in one piece of memory of its own.
     ///
     /// # Errors
     /// The device is out of memory.
     pub fn deep_copy(&self) -> Result<Self> {
-        let tensors = self.tensors.iter().map(Tensor::copy).collect::<candle_core::Result<_>>()?;
-        Ok(Self { layout: Arc::clone(&self.layout), tensors })
+        let copy = self.zeros_like()?;
+        match (&self.whole, &copy.whole) {
+            (Some(whole), Some(copy)) => copy_in_place(copy, whole)?,
+            _ => {
+                for ((_, copy), (_, tensor)) in copy.iter().zip(self.iter()) {
+                    copy_in_place(copy, tensor)?;
+                }
+            }
+        }
+        Ok(copy)
     }
 
-    /// As many numbers, all zero.
+    /// As many numbers, all zero, in one piece of memory.
     ///
     /// # Errors
     /// The device is out of memory.
     pub fn zeros_like(&self) -> Result<Self> {
-        let tensors = self.tensors.iter().map(Tensor::zeros_like).collect::<candle_core::Result<_>>()?;
-        Ok(Self { layout: Arc::clone(&self.layout), tensors })
+        let dtype = self.tensors.first().map_or(DType::F32, Tensor::dtype);
+        let zeros = Tensor::zeros(self.layout.num_elements(), dtype, self.device())?;
+        Self::in_one_piece(&self.layout, zeros)
     }
 
     /// Where the numbers are.

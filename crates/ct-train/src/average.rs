@@ -56,8 +56,11 @@ impl Average {
     }
 }
 
-/// `average <- beta average + (1 - beta) params`, for every tensor.
+/// `average <- beta average + (1 - beta) params`, for all tensors at once where they lie in one piece of memory.
 pub(crate) fn decay(average: &Params, params: &Params, beta: f64) -> Result<()> {
+    if let (Some(average), Some(whole)) = (average.whole(), params.whole()) {
+        return Ok(ct_kernels::ema_update(average, whole, beta)?);
+    }
     for ((_, average), (_, tensor)) in average.iter().zip(params.iter()) {
         ct_kernels::ema_update(average, tensor, beta)?;
     }

@@ -288,8 +288,9 @@ fn fit(
     tensors: HashMap<String, Tensor>,
 ) -> Result<Params> {
     let device = tensors.values().next().map_or(candle_core::Device::Cpu, |tensor| tensor.device().clone());
-    Params::from_tensors(layout, tensors, &device)?
-        .map_err(|problems| ct_model::Error::Weights { path: path.to_path_buf(), problems }.into())
+    let params = Params::from_tensors(layout, tensors, &device)?
+        .map_err(|problems| ct_model::Error::Weights { path: path.to_path_buf(), problems })?;
+    Ok(params.deep_copy()?)
 }
 
 fn damaged(path: &Path, reason: &str) -> Error {

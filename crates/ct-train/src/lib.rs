@@ -11,6 +11,7 @@ mod augment;
 mod average;
 mod checkpoint;
 mod config;
+mod draws;
 mod error;
 mod gradients;
 mod log_variance;

@@ -4,14 +4,15 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use candle_core::{DType, Device, Tensor};
-use ct_data::{Batches, Dataset, augment_batch};
+use ct_data::{Batches, Dataset};
 use ct_kernels::{Tape, Value};
-use ct_model::{ConsistencyModel, Network, NoiseRange, Parameterization, Params, normal};
+use ct_model::{ConsistencyModel, Network, NoiseRange, Parameterization, Params};
 use ct_random::{Purpose, Stream};
 use ct_schedule::{Decay, LearningRate, Preconditioning};
 
 use crate::augment::Augmentation;
 use crate::average::{self, Average};
+use crate::draws::{Drawn, Draws};
 use crate::gradients::Beside;
 use crate::log_variance::LogVariance;
 use crate::loss::Loss;
@@ -31,7 +32,7 @@ pub struct Trainer {
     parameterization: Parameterization,
     preconditioning: Preconditioning,
     network: Arc<dyn Network>,
-    batches: Batches,
+    draws: Draws,
     objective: Box<dyn Objective>,
     loss: Loss,
     learning_rate: LearningRate,
@@ -139,6 +140,8 @@ impl Trainer {
         let learning_rate = learning_rate(&config)?;
         let micro_batch_size = config.micro_batch_size.unwrap_or(config.batch_size);
         let batches = Batches::new(data, micro_batch_size, seed, flip)?;
+        let augmentation = Augmentation::new(&config, &*network, device)?;
+        let draws = Draws::new(batches, augmentation.as_ref().map(|it| it.config), seed, device);
 
         let params = match init {
             Some(init) => init.deep_copy()?,
@@ -150,7 +153,6 @@ impl Trainer {
         };
         let averages = Average::all(&config, &params)?;
         let optimizer = Optimizer::new(&config, &params)?;
-        let augmentation = Augmentation::new(&config, &*network, device)?;
         let log_variance = config.learned_weighting.then(|| LogVariance::new(seed)).transpose()?;
         Ok(Self {
             preconditioning: parameterization.preconditioning(&range)?,
@@ -159,7 +161,7 @@ impl Trainer {
             seed,
             range,
             network,
-            batches,
+            draws,
             objective,
             loss,
             learning_rate,
@@ -243,7 +245,11 @@ impl Trainer {
         let num_params = self.params.layout().len();
         let leaves = (0..num_params).map(|idx| gradients.take(idx)).collect();
         let augment = self.augmentation.as_ref().and_then(|_| gradients.take(num_params));
-        Ok((value + offset, Gradients::new(leaves, Beside { log_variance, augment })))
+        let mut gradients = Gradients::new(leaves, Beside { log_variance, augment });
+        if !self.device.is_cpu() {
+            gradients = gradients.in_one_piece(self.params.layout())?;
+        }
+        Ok((value + offset, gradients))
     }
 
     /// The network in training.
@@ -277,36 +283,18 @@ impl Trainer {
 
     /// The samples from image `first_image` on, and everything random that they need.
     fn draw(&self, first_image: u64) -> Result<Examples> {
-        // Images are augmented on the host.
-        let host = self.augmentation.as_ref().map_or(&self.device, |_| &Device::Cpu);
-        let batch = self.batches.batch(first_image, host)?;
-        let size = batch.x.dim(0)?;
-        let images: Vec<u64> = (first_image..).take(size).collect();
+        let Drawn { x0, noise, labels, augment_labels, images } = self.draws.part(first_image)?;
         let uniform = |&image: &u64| Stream::new(self.seed, Purpose::Sigma, image, 0).uniform();
         let mut pairs = self.objective.pairs(self.step, &images.iter().map(uniform).collect::<Vec<_>>())?;
-        let share = size as f64 / self.config.batch_size as f64;
+        let share = images.len() as f64 / self.config.batch_size as f64;
         for pair in &mut pairs {
             pair.weight *= share;
         }
-        let noise = normal(
-            self.seed,
-            Purpose::Noise,
-            0,
-            first_image,
-            size,
-            self.network.sample_shape(),
-            &self.device,
-        )?;
         let is_conditional = self.network.num_classes().is_some();
-        let labels = batch.labels.filter(|_| is_conditional).map(|labels| self.hide_some(labels, &images));
-        let (x0, augment_labels) = match &self.augmentation {
-            Some(Augmentation { config, .. }) => {
-                let (x0, labels) = augment_batch(&batch.x, config, self.seed, &images)?;
-                (x0.to_device(&self.device)?, Some(labels.to_device(&self.device)?))
-            }
-            None => (batch.x, None),
-        };
-        Ok(Examples { x0, noise, pairs, labels, augment_labels, images })
+        let labels = labels.filter(|_| is_conditional).map(|labels| self.hide_some(labels, &images));
+        let here = |x: &Tensor| x.to_device(&self.device);
+        let augment_labels = augment_labels.as_ref().map(here).transpose()?;
+        Ok(Examples { x0: here(&x0)?, noise: here(&noise)?, pairs, labels, augment_labels, images })
     }
 
     /// Labels, of which some stand for no class in particular.
@@ -366,7 +354,7 @@ impl Trainer {
 
     /// The data of the run.
     pub fn data(&self) -> &Dataset {
-        self.batches.dataset()
+        self.draws.dataset()
     }
 
     /// The weights as they are after the last step.
