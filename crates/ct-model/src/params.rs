@@ -8,7 +8,7 @@ use std::ops::{Index, Range};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::{DType, Device, Tensor};
-use ct_kernels::{self as ops, Tape, Value, copy_in_place};
+use ct_kernels::{self as ops, Tape, Value};
 use ct_random::{Purpose, Stream, hash_name};
 
 use crate::{Precision, Result};
@@ -258,13 +258,8 @@ impl Params {
     /// The device is out of memory.
     pub fn deep_copy(&self) -> Result<Self> {
         let copy = self.zeros_like()?;
-        match (&self.whole, &copy.whole) {
-            (Some(whole), Some(copy)) => copy_in_place(copy, whole)?,
-            _ => {
-                for ((_, copy), (_, tensor)) in copy.iter().zip(self.iter()) {
-                    copy_in_place(copy, tensor)?;
-                }
-            }
+        for (copy, tensor) in copy.tensors.iter().zip(&self.tensors) {
+            ops::copy_in_place(copy, tensor)?;
         }
         Ok(copy)
     }

@@ -7,6 +7,7 @@ mod folder;
 mod golden;
 mod golden_unet;
 mod lpips;
+mod one_pass;
 mod parameterization;
 mod precision;
 mod recomputation;

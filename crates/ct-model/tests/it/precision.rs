@@ -1,44 +1,22 @@
 //! Networks that compute in bf16: near those of f32, from weights of f32 and with gradients of f32.
 
 use candle_core::{DType, Device, Tensor};
-use ct_kernels::{Metric, Tape, Value, distance};
+use ct_kernels::Value;
 use ct_model::{
-    Activations, Conditions, Dropout, MlpConfig, NetworkConfig, NoiseRange, Parameterization, Precision,
-    TimeScaleShift, UNet2DConfig, consistency_function, normal,
+    Activations, Conditions, MlpConfig, NetworkConfig, NoiseRange, Precision, TimeScaleShift, UNet2DConfig,
+    normal,
 };
 use ct_random::Purpose;
 
+use crate::one_pass::{OnePass, one_pass};
 use crate::parameterization::{bits, small_model, small_unet};
 
 const BATCH: usize = 12;
 
-/// Output and gradients, in the order of the names, of a loss on f with dropout.
+/// Output and gradients, in the order of the names.
 fn run(config: &NetworkConfig, precision: Precision, activations: Activations) -> (Tensor, Vec<Tensor>) {
-    let range = NoiseRange::default();
-    let model = small_model(config, range);
-    let shape = model.network().sample_shape();
-    let draw = |step| normal(1, Purpose::Noise, step, 0, BATCH, shape, &Device::Cpu).unwrap();
-    let labels = model.network().num_classes().map(|_| [0, 1, 1].repeat(BATCH / 3));
-    let images: Vec<u64> = (7..).take(BATCH).collect();
-
-    let tape = Tape::new();
-    let weights = model.params().watched(&tape).with_activations(activations).with_precision(precision);
-    let f = consistency_function(
-        &**model.network(),
-        &weights,
-        &Parameterization::Consistency.preconditioning(&range).unwrap(),
-        &Value::from(draw(0)),
-        &[0.01, 0.5, 20.0].repeat(BATCH / 3),
-        &Conditions {
-            class_labels: labels.as_deref(),
-            dropout: Some(Dropout { seed: 4, images: &images }),
-            extra_embedding: None,
-        },
-    )
-    .unwrap();
-    let loss = distance(&f, &draw(1), Metric::L2, &[1.0, 0.5, 2.0].repeat(BATCH / 3)).unwrap();
-    let gradients = tape.backward(&loss).unwrap().into_vec();
-    (f.tensor().clone(), gradients.into_iter().flatten().collect())
+    let OnePass { f, gradients, .. } = one_pass(config, BATCH, activations, precision);
+    (f, gradients.into_iter().flatten().collect())
 }
 
 fn values(t: &Tensor) -> Vec<f64> {

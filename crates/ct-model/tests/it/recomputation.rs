@@ -1,48 +1,20 @@
 //! Recomputed activations: the same gradients from less memory.
 
-use candle_core::{Device, Tensor};
-use ct_kernels::{Metric, Tape, Value, distance};
 use ct_model::{
-    Activations, Conditions, Dropout, MlpConfig, NetworkConfig, NoiseRange, Parameterization, ResampleKind,
-    TimeScaleShift, UNet2DConfig, consistency_function, normal,
+    Activations, MlpConfig, NetworkConfig, Precision, ResampleKind, TimeScaleShift, UNet2DConfig,
 };
-use ct_random::Purpose;
 
-use crate::parameterization::{bits, small_model, small_unet};
+use crate::one_pass::{OnePass, one_pass};
+use crate::parameterization::{bits, small_unet};
 
 /// Large enough for activations to weigh something beside weights.
 const BATCH: usize = 48;
 
-/// Output, gradients and the bytes that the tape keeps, of a loss on f with dropout.
+/// Output, gradients and the bytes that the tape keeps.
 fn run(config: &NetworkConfig, activations: Activations) -> (Vec<u32>, Vec<Option<Vec<u32>>>, usize) {
-    let range = NoiseRange::default();
-    let model = small_model(config, range);
-    let shape = model.network().sample_shape();
-    let draw = |step| normal(1, Purpose::Noise, step, 0, BATCH, shape, &Device::Cpu).unwrap();
-    let labels = model.network().num_classes().map(|_| [0, 1, 1].repeat(BATCH / 3));
-
-    let images: Vec<u64> = (7..).take(BATCH).collect();
-
-    let tape = Tape::new();
-    let weights = model.params().watched(&tape).with_activations(activations);
-    let f = consistency_function(
-        &**model.network(),
-        &weights,
-        &Parameterization::Consistency.preconditioning(&range).unwrap(),
-        &Value::from(draw(0)),
-        &[0.01, 0.5, 20.0].repeat(BATCH / 3),
-        &Conditions {
-            class_labels: labels.as_ref().map(|labels| &labels[..]),
-            dropout: Some(Dropout { seed: 4, images: &images }),
-            extra_embedding: None,
-        },
-    )
-    .unwrap();
-    let loss = distance(&f, &draw(1), Metric::L2, &[1.0, 0.5, 2.0].repeat(BATCH / 3)).unwrap();
-    let kept_bytes = tape.kept_bytes();
-    let gradients = tape.backward(&loss).unwrap().into_vec();
-    let gradients = gradients.iter().map(|gradient: &Option<Tensor>| gradient.as_ref().map(bits));
-    (bits(f.tensor()), gradients.collect(), kept_bytes)
+    let OnePass { f, gradients, kept_bytes } = one_pass(config, BATCH, activations, Precision::F32);
+    let gradients = gradients.iter().map(|gradient| gradient.as_ref().map(bits));
+    (bits(&f), gradients.collect(), kept_bytes)
 }
 
 /// Fails unless everything has the same bits; the share of memory that is left.
